@@ -1,0 +1,205 @@
+"""SLURM as a backend: submitit arrays that run the snapshot.
+
+Every array is named after its submission before it is handed over, and what its elements are to
+do is in the store by then: if the launcher dies right after ``sbatch``, the next command finds
+the array in the queue by that name and completes what is missing (``adopt``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmissionError, JobPaths
+
+from launch.job import Task
+from launch.profiles import Profile
+from launch.resources import Resources, decode_resources
+from lrscale.errors import UserError
+from lrscale.store import Store
+
+# Slurm warns this long before the time limit; a tenth of the limit, within these bounds.
+MIN_WARNING_SECONDS, MAX_WARNING_SECONDS = 30, 180
+
+# Variables that a surrounding job or launcher sets. sbatch takes those of Slurm for options, and
+# hands every variable on to the job.
+OF_SLURM = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_")
+OF_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class ArrayJob:
+    """One array of a submission, as its record holds it.
+
+    Attributes:
+        name: job name in the queue: sweep, submission and number of the array.
+        elements: run ids of each array element.
+        resources: the raw block; one shape an array.
+        throttle: elements at once.
+        snapshot: digest of the code that the elements run.
+        concurrency: runs of an element at a time.
+    """
+
+    name: str
+    elements: list[list[str]]
+    resources: dict[str, Any]
+    throttle: int
+    snapshot: str
+    concurrency: int
+
+    def tasks(self, store: Store, records: Mapping[str, Any]) -> list[Task]:
+        return [
+            Task(str(store.root), {run: records[run] for run in element}, self.concurrency)
+            for element in self.elements
+        ]
+
+
+def check_store(root: Path) -> None:
+    """Refuse a run store whose path Slurm would not take as it is. Raises UserError.
+
+    In the names of log files ``%`` stands for ids, and a backslash is dropped.
+    """
+    if re.search(r"[%\\\r\n]", str(root)):
+        raise UserError(
+            f"run store {str(root)!r}: Slurm takes no path with %, a backslash or a line break; "
+            "choose another with --runs DIR"
+        )
+
+
+def submit(
+    store: Store,
+    submission: str,
+    array: ArrayJob,
+    records: Mapping[str, Any],
+    profile: Profile,
+    after: Sequence[str],
+) -> str:
+    """Hand one array to sbatch; its job id.
+
+    Args:
+        after: job ids that must have ended before the array's elements start.
+
+    Raises:
+        UserError: sbatch refused, or did not answer in time; with what it said.
+    """
+    folder = store.submission_dir(submission)
+    executor = submitit.SlurmExecutor(folder, python=profile.python or shlex.quote(sys.executable))
+    executor.update_parameters(**_parameters(store, array, profile, after))
+    before = set(folder.iterdir())
+    try:
+        with _outside_of_jobs():
+            jobs = executor.submit_array(array.tasks(store, records))
+    except (FailedJobError, FailedSubmissionError) as error:
+        for path in set(folder.iterdir()) - before:
+            path.unlink()
+        raise UserError(f"sbatch refused {array.name}: {str(error).strip()}") from error
+    return str(jobs[0].job_id).split("_")[0]
+
+
+def adopt(
+    store: Store, submission: str, array: ArrayJob, job_id: str, records: Mapping[str, Any]
+) -> None:
+    """Complete an array that was queued by a launcher which then died.
+
+    submitit gives its pickles their final names only after ``sbatch`` has answered; elements wait
+    a minute for them. Those that are missing are written from the submission's record.
+    """
+    folder = store.submission_dir(submission)
+    for index, task in enumerate(array.tasks(store, records)):
+        element = f"{job_id}_{index}" if len(array.elements) > 1 else job_id
+        path = JobPaths(folder, job_id=element).submitted_pickle
+        if not path.exists():
+            temporary = path.with_suffix(".adopting")
+            DelayedSubmission(task).dump(temporary)
+            os.replace(temporary, path)
+
+
+def _parameters(
+    store: Store, array: ArrayJob, profile: Profile, after: Sequence[str]
+) -> dict[str, Any]:
+    """submitit's arguments: per task where Slurm counts per task, so that nothing is guessed."""
+    resources = profile.placed(decode_resources(array.resources))
+    limit = resources.minutes * 60
+    snapshot = store.snapshot_dir(array.snapshot)
+    parameters: dict[str, Any] = {
+        "job_name": array.name,
+        "time": resources.minutes,
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.tasks_per_node,
+        "cpus_per_task": resources.cpus_per_task,
+        "mem": resources.mem_per_node,
+        "partition": resources.partition,
+        "account": resources.account,
+        "qos": resources.qos,
+        "constraint": resources.constraint,
+        "signal_delay_s": int(min(MAX_WARNING_SECONDS, max(MIN_WARNING_SECONDS, limit // 10))),
+        "array_parallelism": array.throttle,
+        "dependency": ":".join(["afterany", *after]) if after else None,
+        "stderr_to_stdout": True,
+        "setup": _setup(store.root, snapshot, profile),
+        # A bare srun does not inherit --cpus-per-task; and a rank that fails must end the others.
+        "srun_args": [
+            f"--cpus-per-task={resources.cpus_per_task}",
+            "--kill-on-bad-exit=1",
+            *profile.srun_args,
+        ],
+        "additional_parameters": {
+            "chdir": str(snapshot),
+            "requeue": True,
+            **({"gpus-per-node": _gpus(resources)} if resources.gpus_per_node else {}),
+            **profile.sbatch,
+        },
+    }
+    given = {key: value for key, value in parameters.items() if value is not None}
+    return given | {"wckey": None}  # submitit's own would be refused where keys are tracked
+
+
+def _gpus(resources: Resources) -> str:
+    kind = f"{resources.gpu_type}:" if resources.gpu_type else ""
+    return f"{kind}{resources.gpus_per_node}"
+
+
+def _setup(store: Path, snapshot: Path, profile: Profile) -> list[str]:
+    """Shell lines before srun. A failing line ends the job (``set -e``), and the log says which."""
+    python = shlex.split(profile.python)[0] if profile.python else sys.executable
+    return [
+        "set -e",
+        "umask 077",
+        _require(f"test -d {shlex.quote(str(store))}", f"the run store {store}"),
+        _require(f"test -d {shlex.quote(str(snapshot))}", f"the code snapshot {snapshot}"),
+        """trap 'echo "lrscale: a line of the preamble failed: $BASH_COMMAND"' ERR""",
+        *profile.preamble,
+        "trap - ERR",
+        _require(f"command -v {shlex.quote(python)} >/dev/null", f"the interpreter {python}"),
+        # Python finds the frozen code in its working directory, wherever the preamble went.
+        f"cd {shlex.quote(str(snapshot))}",
+        "unset PYTHONSAFEPATH",
+        "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}",
+    ]
+
+
+def _require(test: str, what: str) -> str:
+    message = shlex.quote(f"lrscale: {what} is not visible from this node: ")
+    return f"{test} || {{ echo {message}$(hostname); exit 1; }}"
+
+
+@contextlib.contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """As if not in a job, as the command may be. SLURM_CONF stays: it says which cluster."""
+    inherited = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name != "SLURM_CONF" and (name.startswith(OF_SLURM) or name in OF_RANKS)
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(inherited)

@@ -1,0 +1,190 @@
+"""The task that every backend carries out: some runs, one after another or a few at a time.
+
+A ``Task`` is what submitit pickles for an array element; the local pool and the debug mode use
+the same functions, and so can a launcher of one's own:
+
+    torchrun --nproc-per-node 2 -m launch.job --store runs --run 3f2a
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrscale.config import decode
+from lrscale.control import Control, Outcome
+from lrscale.errors import UserError
+from lrscale.registry import workloads
+from lrscale.store import State, Store, Superseded
+
+EXIT_FAILED = 1
+EXIT_STOPPED = 143  # 128 + SIGTERM, as a process that a scheduler ends
+
+
+@dataclass(frozen=True)
+class Task:
+    """One array element.
+
+    Attributes:
+        store: path of the run store.
+        records: run id to what its ``config.json`` holds; a run's folder is made when it starts.
+        concurrency: how many of the runs share the element at a time.
+    """
+
+    store: str
+    records: Mapping[str, Mapping[str, Any]]
+    concurrency: int = 1
+
+    def __call__(self) -> None:
+        """Carry the runs out. Raises RunsFailed at the end if any failed."""
+        control = Control(job=cluster_job())
+        control.listen()
+        store = Store(self.store)
+        for run_id, record in self.records.items():
+            if not store.run(run_id).exists():
+                store.run(run_id).create(record)
+        failed = self._run_all(store, control)
+        if control.stop:
+            _leave_cluster_job()
+        if failed:
+            raise RunsFailed(f"failed: {', '.join(failed)}")
+
+    def _run_all(self, store: Store, control: Control) -> list[str]:
+        if len(self.records) == 1:
+            (run_id,) = self.records
+            join_ranks()
+            execute(store, run_id, control)  # a failure keeps its own traceback in the log
+            return []
+        from launch.pool import Slot, run_pool
+
+        threads = int(os.environ.get("OMP_NUM_THREADS", "1")) // self.concurrency
+        slots = [Slot(threads=max(1, threads))] * self.concurrency
+        failed = [run for run in self.records if _failed_in(control.job, store.run(run).state())]
+        waiting = {run: record for run, record in self.records.items() if run not in failed}
+        codes = run_pool(store, waiting, slots, control)
+        return failed + [run for run, code in codes.items() if code not in (0, EXIT_STOPPED)]
+
+
+class RunsFailed(Exception):
+    """Some runs of an element failed; each one's folder has its cause and log."""
+
+
+def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
+    """Carry out or resume one run; None when it had ended already.
+
+    A failure is recorded as the run's state and raised again.
+    """
+    run_dir = store.run(run_id)
+    state = run_dir.state()
+    if state is not None and state.state in ("done", "diverged"):
+        return None
+    try:
+        config = decode(run_dir.record()["config"])
+        _check_data(config)
+        outcome: Outcome = trainer(config.workload).run(config, run_dir, control)
+    except Superseded as error:
+        print(f"{error}; leaving it to that one", file=sys.stderr)
+        return None
+    except Exception as error:
+        run_dir.fail(_cause(error), job=control.job)
+        raise
+    return outcome
+
+
+def _failed_in(job: str, state: State | None) -> bool:
+    """Whether the run failed in this very job, which was then requeued for its other runs."""
+    return state is not None and state.state == "failed" and state.job == job
+
+
+def trainer(workload: str) -> Any:
+    """The module whose ``run(config, run_dir, control)`` carries out runs of a workload."""
+    return importlib.import_module(workloads.get(workload).runner)
+
+
+def join_ranks() -> None:
+    """Export what torch.distributed needs when Slurm started one task per rank."""
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SUBMITIT_EXECUTOR" in os.environ:
+        from submitit.helpers import TorchDistributedEnvironment
+
+        # Its default narrows CUDA_VISIBLE_DEVICES by local rank, over Slurm's own mask.
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+
+
+def cluster_job() -> str:
+    """The Slurm job that this process belongs to, such as ``123_4``; empty elsewhere."""
+    env = os.environ
+    if "SLURM_ARRAY_JOB_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env.get("SLURM_JOB_ID", "")
+
+
+def _check_data(config: Any) -> None:
+    """The data must still be what the run was planned with. Raises UserError."""
+    data = getattr(config, "data", None)
+    if data is not None and data.fingerprint and data.locate() != data.fingerprint:
+        raise UserError(
+            f"{data.title} has changed since the run was submitted (its fingerprint differs): "
+            "submit the sweep again"
+        )
+
+
+def _cause(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")
+
+
+def _leave_cluster_job() -> None:
+    """End this process; under Slurm ask for a requeue first, unless the job is being cancelled.
+
+    A job that runs into its time limit is not requeued by Slurm itself. One that is preempted
+    or requeued is; there, and after scancel, squeue no longer says RUNNING.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    first = os.environ.get("SLURM_PROCID", "0") == "0"
+    if job and first:
+        query = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
+            if answer.stdout.strip() == "RUNNING":
+                subprocess.run(["scontrol", "requeue", job], timeout=60, check=False)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A rank that ends badly has srun kill the others (--kill-on-bad-exit), and the first of them
+    # may still be saving: it alone says that the job was stopped.
+    os._exit(EXIT_STOPPED if first else 0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m launch.job",
+        description="Carry out one run of the store in this process (also under torchrun or "
+        "accelerate launch).",
+        epilog="example: torchrun --nproc-per-node 2 -m launch.job --store runs --run 3f2a",
+    )
+    parser.add_argument("--store", required=True, help="the run store")
+    parser.add_argument("--run", required=True, help="the run's id, or a prefix of it")
+    arguments = parser.parse_args(argv)
+    control = Control(job=cluster_job())
+    control.listen()
+    store = Store(arguments.store)
+    try:
+        execute(store, store.find_run(arguments.run), control)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception:
+        traceback.print_exc()
+        return EXIT_FAILED
+    return EXIT_STOPPED if control.stop else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""Runs forked from one parent that has imported torch: no interpreter, no import per run.
+
+The parent touches neither CUDA nor threads nor Accelerate, so that its children are as fresh as
+new processes (one process could not hold two Accelerators of different precision) and cost a
+fork, about 10 ms, instead of an interpreter and ``import torch``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launch.job import EXIT_FAILED, EXIT_STOPPED, execute, trainer
+from lrscale.config import decode
+from lrscale.control import Control, StopReason
+from lrscale.store import ENDED, RunDir, Store
+
+Report = Callable[[str, str], None]  # event (start, end), run id
+Records = Mapping[str, Mapping[str, Any]]
+
+POLL_SECONDS = 0.005  # between two looks at the children; a look costs microseconds
+_SIGNALS: dict[StopReason, int] = {
+    "timeout": signal.SIGUSR2,
+    "interrupted": signal.SIGINT,
+    "preempted": signal.SIGTERM,
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Room for one run.
+
+    Attributes:
+        gpus: what CUDA_VISIBLE_DEVICES is to be; None leaves it as it is.
+        ranks: processes of the run; more than one are started by torchrun.
+        threads: BLAS and OpenMP threads of each rank.
+    """
+
+    gpus: str | None = None
+    ranks: int = 1
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A run under way: its process, a fork of ours or torchrun, and since when (Unix seconds)."""
+
+    run: str
+    slot: Slot
+    pid: int
+    started: float
+
+
+def run_pool(
+    store: Store,
+    records: Records,
+    slots: Sequence[Slot],
+    control: Control,
+    report: Report = lambda event, run: None,
+) -> dict[str, int]:
+    """Carry out runs in order, one a slot; the exit code of each that was started.
+
+    A run that dies leaves the others alone, and its state says what it died of. Once
+    ``control.stop`` is set no more are started, and those under way are asked to save and leave.
+
+    Args:
+        records: run id to what its ``config.json`` holds; a run's folder is made when it starts.
+    """
+    _prepare(records)
+    waiting, free = list(records), list(slots)
+    under_way: list[_Child] = []
+    codes: dict[str, int] = {}
+    asked = False
+    while under_way or (waiting and not control.stop):
+        while waiting and free and not control.stop:
+            run = waiting.pop(0)
+            under_way.append(_fork(store, run, records[run], free.pop(0), control))
+            report("start", run)
+        if control.stop and not asked:
+            asked = True
+            for child in under_way:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, _SIGNALS.get(control.stop, signal.SIGTERM))
+        for child, code in _ended(under_way):
+            under_way.remove(child)
+            free.append(child.slot)
+            codes[child.run] = code
+            if not asked:
+                _account_for(store.run(child.run), child, code, control.job)
+            report("end", child.run)
+    return codes
+
+
+def _prepare(records: Records) -> None:
+    """Import and read what the runs need, once for all of them.
+
+    Importing torch and reading data starts no threads and no CUDA context. What is wrong with a
+    run's data is for the run itself to find out.
+    """
+    configs = [record["config"] for record in records.values()]
+    for raw in {(raw["workload"], repr(raw.get("data"))): raw for raw in configs}.values():
+        with contextlib.suppress(Exception):
+            config = decode(raw)
+            trainer(config.workload)
+            if hasattr(config, "data"):
+                config.data.locate()
+    gc.freeze()  # the children's collector leaves alone, and so leaves shared, what is here
+
+
+def _ended(under_way: Iterable[_Child]) -> list[tuple[_Child, int]]:
+    """Children that have ended, with their exit codes; waits a little when there are none."""
+    ended = []
+    for child in under_way:
+        done, status = os.waitpid(child.pid, os.WNOHANG)
+        if done:
+            ended.append((child, os.waitstatus_to_exitcode(status)))
+    if not ended:
+        time.sleep(POLL_SECONDS)
+    return ended
+
+
+def _account_for(run_dir: RunDir, child: _Child, code: int, job: str) -> None:
+    """Record a death that the run could not record itself: killed, or left by ``os._exit``."""
+    if code in (0, EXIT_STOPPED):
+        return
+    try:
+        state = run_dir.state()
+        spoke = state is not None and state.updated >= child.started
+        if state is not None and spoke:
+            # A state that another process wrote is of an attempt that has overtaken this one.
+            ours = state.pid == child.pid or child.slot.ranks > 1
+            if state.state in ENDED or not ours:
+                return
+        run_dir.fail(_cause_of_death(code), job)
+    except OSError:  # such as a full disk: the other runs go on
+        traceback.print_exc()
+
+
+def _cause_of_death(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}, see its log"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+
+
+def _fork(
+    store: Store, run: str, record: Mapping[str, Any], slot: Slot, control: Control
+) -> _Child:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    started = time.time()
+    pid = os.fork()
+    if pid:
+        return _Child(run, slot, pid, started)
+    code = EXIT_FAILED
+    try:
+        if not store.run(run).exists():
+            store.run(run).create(record)
+        code = _carry_out(store, run, slot, control)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _carry_out(store: Store, run: str, slot: Slot, control: Control) -> int:
+    log = os.open(store.run(run).log_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if slot.gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpus
+    if control.stop:
+        return EXIT_STOPPED
+    if slot.ranks > 1:
+        _exec_torchrun(store, run, slot)
+    import torch
+
+    torch.set_num_threads(slot.threads)
+    mine = Control(heartbeat_seconds=control.heartbeat_seconds, job=control.job)
+    mine.listen()
+    mine.stop = control.stop
+    execute(store, run, mine)
+    return EXIT_STOPPED if mine.stop else 0
+
+
+def _exec_torchrun(store: Store, run: str, slot: Slot) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(slot.threads)
+    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={slot.ranks}"]
+    command += ["-m", "launch.job", "--store", str(store.root), "--run", run]
+    os.execv(sys.executable, [sys.executable, *command])

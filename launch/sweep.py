@@ -1,0 +1,217 @@
+"""The sweep language: a YAML file in, the runs that it asks for out. docs/sweeps.md describes it.
+
+``read`` is the only part that touches files; ``expand`` is a pure function of what was read, and
+its order is stable: arms as in the file, then grid, zip and random points, the last key fastest,
+and seeds innermost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from launch.arm import Arm, prepare
+from launch.interpolate import InterpolationError, derived, resolve
+from launch.keys import get
+from launch.overrides import Pins, override
+from launch.space import MAX_RUNS
+from launch.sweep_file import NAME, NAME_RULE, load, varied
+from launch.values import shown
+from lrscale.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file as read: what it includes merged in, the command line applied.
+
+    Attributes:
+        name: the manifest's name in the run store; the file's stem unless given.
+        notes: what the sweep asks.
+        path: the file.
+        parallel: array elements at once over the whole sweep; no limit when None.
+        runs_per_task: runs that share one array element; ``auto`` packs runs that are short.
+        minutes_per_run: an estimate for ``auto`` and for the plan; None when not given.
+        per_gpu: runs that share one GPU.
+        text: the whole merged mapping, in the shape of a sweep file.
+        pins: run keys that the command line fixes.
+        key_files: dotted key of ``text`` → the file that gave it, or ``command line``.
+    """
+
+    name: str
+    notes: str
+    path: str
+    parallel: int | None
+    runs_per_task: int | Literal["auto"]
+    minutes_per_run: float | None
+    per_gpu: int
+    text: Mapping[str, Any]
+    pins: Pins
+    key_files: Mapping[str, str]
+
+    def where(self, key: str) -> str:
+        """``file: key`` for a dotted key of the sweep, such as ``grid.optimizer.lr``."""
+        known = next((path for path in _outwards(key) if path in self.key_files), None)
+        return f"{self.key_files[known] if known else self.path}: {key}"
+
+    def origin(self, key: str, arm: str = "") -> str:
+        """``file: key`` of what decided a key of a run or of its ``resources``, in an arm.
+
+        A run's key, such as ``optimizer.lr``, is looked for in order of precedence, then the
+        blocks around it.
+        """
+        if key.startswith("resources."):
+            in_arm = f"arms.{arm}.{key}"
+            return self.where(in_arm if in_arm in self.key_files else key)
+        levels = {f"arms.{arm}.": self.sections(arm), "": self.text} if arm else {"": self.text}
+        for block in _outwards(key):
+            if self.pins.fixes(arm, block):
+                return f"command line: {key}"
+            for prefix, sections in levels.items():
+                for section, keys in varied(sections).items():
+                    if block in keys:
+                        inner = "random.space" if section == "random" else section
+                        return self.where(f"{prefix}{inner}.{key}")
+            for place in (f"arms.{arm}", "run"):
+                if f"{place}.{block}" in self.key_files:
+                    return self.where(f"{place}.{key}")
+        return f"{self.path}: run.{key}"
+
+    def sections(self, arm: str) -> dict[str, Any]:
+        """What an arm has of its own, its overrides of the run as well; empty for arm ""."""
+        return dict((self.text.get("arms") or {}).get(arm, {}))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One run that a sweep asks for. Runs share unchanged blocks: do not edit them in place.
+
+    Attributes:
+        arm: its arm; "" in a sweep without arms.
+        seed: its replicate.
+        point: dotted key → value of what grid, zip and random vary, interpolations evaluated.
+        trial: number of its random trial, from 0; None without a random section.
+        config: the raw run configuration with ``seed``, nested, not yet decoded.
+        resources: the raw resources block.
+    """
+
+    arm: str
+    seed: int
+    point: Mapping[str, Any]
+    trial: int | None
+    config: dict[str, Any]
+    resources: dict[str, Any]
+
+
+class Expansion(list[Wanted]):
+    """The runs of a sweep, in order, equal ones still apart.
+
+    Attributes:
+        excluded: how many runs ``exclude`` took out.
+        warnings: sentences for the person: an ``exclude`` that matched nothing.
+    """
+
+    def __init__(self, runs: Sequence[Wanted], excluded: int, warnings: Sequence[str]) -> None:
+        super().__init__(runs)
+        self.excluded = excluded
+        self.warnings = tuple(warnings)
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read a sweep file with what it includes, and apply ``KEY=VALUE`` overrides.
+
+    Raises:
+        UserError: an unreadable file, bad YAML, unknown keys or sections of the wrong shape.
+    """
+    text, pins = override(load(str(path)), overrides)
+    values = text.values
+    sweep = Sweep(
+        name=Path(path).stem if values.get("name") is None else str(values["name"]),
+        notes=str(values.get("notes") or ""),
+        path=str(path),
+        parallel=values.get("parallel"),
+        runs_per_task=values.get("runs_per_task", "auto"),
+        minutes_per_run=values.get("minutes_per_run"),
+        per_gpu=values.get("per_gpu", 1),
+        text=values,
+        pins=pins,
+        key_files=text.files,
+    )
+    _check_plain_values(sweep)
+    return sweep
+
+
+def expand(sweep: Sweep) -> Expansion:
+    """The runs that a sweep asks for. Pure; 5,000 runs take a fraction of a second.
+
+    Raises:
+        UserError: a section that makes no sense, more than MAX_RUNS runs, or none.
+    """
+    names = sweep.text.get("arms") or [""]
+    arms = [prepare(name, sweep.text, sweep.pins, sweep.where) for name in names]
+    count = sum(arm.count for arm in arms)
+    if count > MAX_RUNS:
+        raise UserError(f"{sweep.path}: asks for {count:,} runs; a sweep has at most {MAX_RUNS:,}")
+    runs: list[Wanted] = []
+    unmatched = {rule.text: None for arm in arms for rule in arm.exclude}
+    for arm in arms:
+        for run in _runs(sweep, arm):
+            matching = [rule.text for rule in arm.exclude if rule.matches(run.config)]
+            for text in matching:
+                unmatched.pop(text, None)
+            if not matching:
+                runs.append(run)
+    if not runs:
+        raise UserError(f"{sweep.where('exclude')}: leaves no run of {count:,}")
+    return Expansion(runs, count - len(runs), [f"{text} matches no run" for text in unmatched])
+
+
+def _runs(sweep: Sweep, arm: Arm) -> Iterator[Wanted]:
+    """Every run of an arm, what ``exclude`` will take out among them."""
+    derived_resources = derived(arm.resources)
+    for trial, point in arm.points():
+        start = arm.configure(point)
+        for seed in arm.seeds:
+            raw = {**start, "seed": seed}
+            try:
+                config = resolve(raw, arm.derived, raw)
+            except InterpolationError as error:
+                raise UserError(f"{sweep.origin(error.key, arm.name)}: {error.message}") from None
+            try:
+                resources = resolve(arm.resources, derived_resources, raw)
+            except InterpolationError as error:
+                key = f"resources.{error.key}"
+                raise UserError(f"{sweep.origin(key, arm.name)}: {error.message}") from None
+            here = {key: get(config, key) for key in point} if arm.derived else point
+            yield Wanted(arm.name, seed, here, trial, config, resources)
+
+
+# Reading -------------------------------------------------------------------------------------
+
+
+def _check_plain_values(sweep: Sweep) -> None:
+    if not NAME.fullmatch(sweep.name):
+        raise UserError(f"{sweep.where('name')}: {shown(sweep.name)}: it is made of {NAME_RULE}")
+    _check_count(sweep, "parallel", sweep.parallel, None)
+    _check_count(sweep, "runs_per_task", sweep.runs_per_task, "auto")
+    _check_count(sweep, "per_gpu", sweep.per_gpu, 1)
+    minutes = sweep.minutes_per_run
+    if minutes is not None and not (
+        isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and 0 < minutes < 1e9
+    ):
+        at = sweep.where("minutes_per_run")
+        raise UserError(f"{at}: expected a number greater than 0, got {shown(minutes)}")
+
+
+def _check_count(sweep: Sweep, key: str, value: Any, other: Any) -> None:
+    if isinstance(value, bool) or (value != other and not (isinstance(value, int) and value >= 1)):
+        also = "null" if other is None else other
+        raise UserError(f"{sweep.where(key)}: expected 1 or more, or {also}, got {shown(value)}")
+
+
+def _outwards(key: str) -> Iterator[str]:
+    """``a.b.c``, ``a.b``, ``a``."""
+    while key:
+        yield key
+        key = key.rpartition(".")[0]

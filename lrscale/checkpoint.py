@@ -1,0 +1,85 @@
+"""Checkpoints that are whole or absent, and that cannot run code.
+
+A checkpoint is one file, ``checkpoint-<step>-<digest>.pt``, whose name carries the SHA-256 of
+its content: a truncated or altered file does not match its name, and loading falls back to the
+one before it. Files are read with ``weights_only=True``, so that nothing in them is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import socket
+import warnings
+from pathlib import Path
+from typing import Any
+
+KEEP = 2  # the newest, and the one before it in case the newest turns out damaged
+_TEMPORARIES = ".checkpoint.*.tmp"
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write ``state`` (nested dicts and lists of tensors and numbers) as taken after ``step``.
+
+    Once the new one is in place, it and the one before it are kept. Removed are older ones, those
+    of later steps (damaged, or of an attempt that was overtaken), and what a killed writer left.
+    """
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    path = folder / f"checkpoint-{step:012d}-{digest}.pt"
+    temporary = folder / f".checkpoint.{socket.gethostname()}.{os.getpid()}.tmp"
+    with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    kept = [p for p in checkpoints(folder) if _step(p) <= step][:KEEP]
+    for other in [*checkpoints(folder), *folder.glob(_TEMPORARIES)]:
+        if other not in kept:
+            other.unlink(missing_ok=True)
+    return path
+
+
+def load(
+    folder: Path, device: Any = "cpu", up_to: int | None = None
+) -> tuple[int, dict[str, Any]] | None:
+    """The newest checkpoint that is intact, as (step, state); None when there is none.
+
+    Damaged ones are passed over with a warning, and those of steps after ``up_to`` silently.
+    """
+    import torch
+
+    for path in checkpoints(folder):
+        if up_to is not None and _step(path) > up_to:
+            continue
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest()[:16] != path.stem.rpartition("-")[2]:
+            warnings.warn(f"{path} is damaged; falling back to the one before it", stacklevel=2)
+            continue
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location=device, weights_only=True
+        )
+        return _step(path), state
+    return None
+
+
+def remove(folder: Path) -> None:
+    """Delete all checkpoints, and what a killed writer left."""
+    for path in [*checkpoints(folder), *folder.glob(_TEMPORARIES)]:
+        path.unlink(missing_ok=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoint files, newest first."""
+    names = re.compile(r"checkpoint-\d{12}-[0-9a-f]{16}\.pt")
+    return sorted((p for p in folder.iterdir() if names.fullmatch(p.name)), key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.split("-")[1])

@@ -1,0 +1,116 @@
+"""Epoch records of the runs that figures show, and their mean and range over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lrscale.compare.aggregate import select, sort_key
+from lrscale.compare.comparison import Comparison
+from lrscale.compare.render import point_text
+from lrscale.store import Store
+
+MOST = 10  # lines in one figure: more cannot be told apart
+
+
+@dataclass(frozen=True)
+class Line:
+    """The seeds of one point, to be drawn together.
+
+    Attributes:
+        label: the group, or the point where there is one group only.
+        planned: seeds that the sweep asked for.
+        finished: how many of them are done; only if all are may a mean be drawn.
+        seeds: epoch records, indexed by epoch, of each seed that has any.
+    """
+
+    label: str
+    planned: int
+    finished: int
+    seeds: list[pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What a figure of curves shows.
+
+    Attributes:
+        lines: at most ``MOST``, the best by validation; also those with no end yet.
+        total: how many there are.
+        ordered: the lines are points of one group, in the order of their keys.
+    """
+
+    lines: list[Line]
+    total: int
+    ordered: bool
+
+
+def load_lines(store: Store, comparison: Comparison) -> Lines:
+    """The groups at their best points; with one group only, its points."""
+    c = comparison
+    ordered = len(c.groups) == 1 < len(c.points)
+    rows = select(c.points, ["arm", "point"], c.metric) if ordered else c.groups
+    labels = [f"config.{key}" for key in c.keys] if ordered else c.by
+    best = sorted(rows.head(MOST).to_dict("records"), key=lambda row: _name(row, labels))
+    return Lines([_line(store, c, row, labels) for row in best], len(rows), ordered)
+
+
+def load_groups(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
+    """Label and points of the groups that figures show: the best, in the order of their names."""
+    c = comparison
+    names = [_name(point, c.by) for point in c.points.to_dict("records")]
+    best = sorted(c.groups.head(MOST).to_dict("records"), key=lambda row: _name(row, c.by))
+    return [
+        (_label(row, c.by), c.points[[name == _name(row, c.by) for name in names]]) for row in best
+    ]
+
+
+def band(line: Line, x: str, y: str) -> pd.DataFrame | None:
+    """Columns ``x, mean, low, high`` over the seeds, epoch by epoch.
+
+    None unless every planned seed finished and recorded ``y``: no survivors' means.
+    """
+    if line.finished < line.planned or not all({x, y} <= set(f) for f in line.seeds):
+        return None
+    values = pd.concat([frame[y] for frame in line.seeds], axis=1, join="inner").dropna()
+    places = pd.concat([frame[x] for frame in line.seeds], axis=1, join="inner")
+    made: pd.DataFrame = pd.DataFrame(
+        {
+            "x": places.loc[values.index].mean(axis=1),
+            "mean": values.mean(axis=1),
+            "low": values.min(axis=1),
+            "high": values.max(axis=1),
+        }
+    )
+    return made
+
+
+def _line(store: Store, c: Comparison, row: Mapping[Any, Any], labels: list[str]) -> Line:
+    runs = c.runs[(c.runs["arm"] == row["arm"]) & (c.runs["point"] == row["point"])]
+    started = runs[runs["state"] != "missing"].sort_values("seed")
+    seeds = [_epochs(store, run_id) for run_id in started["id"]]
+    return Line(
+        label=_label(row, labels),
+        planned=int(row["planned"]),
+        finished=int((runs["state"] == "done").sum()),
+        seeds=[frame for frame in seeds if len(frame)],
+    )
+
+
+def _name(row: Mapping[Any, Any], columns: list[str]) -> list[tuple[int, float, str]]:
+    """What ``columns`` say of a row, to sort and compare by; unlike NaN, equal to itself."""
+    return [sort_key(row[column]) for column in columns]
+
+
+def _label(row: Mapping[Any, Any], columns: list[str]) -> str:
+    """An arm by its name alone, anything else with its keys: ``lr 0.1, width 512``."""
+    return str(row["arm"]) if columns == ["arm"] else point_text(row, columns)
+
+
+def _epochs(store: Store, run_id: str) -> pd.DataFrame:
+    records = [r for r in store.run(run_id).metrics() if r["kind"] == "epoch"]
+    frame: pd.DataFrame = pd.DataFrame(records)
+    return frame.set_index("epoch", drop=False) if records else frame

@@ -1,0 +1,155 @@
+"""The runs of a sweep as one table: a row for every run that was asked for, finished or not."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from lrscale.errors import UserError, did_you_mean
+from lrscale.registry import workloads
+from lrscale.store import RunDir, Store
+
+Direction = Literal["max", "min"]
+
+MISSING = "missing"  # the state of a run that the sweep asked for and the store does not hold
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What points are compared by.
+
+    Attributes:
+        name: such as ``accuracy``.
+        direction: whether the highest or the lowest is best.
+        select: the recorded metric that chooses a point: validation, where there is one.
+        report: the recorded metric that is reported at the chosen point: test, likewise.
+    """
+
+    name: str
+    direction: Direction
+    select: str
+    report: str
+
+
+def load_runs(store: Store, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per run of the manifest, in its order.
+
+    Columns: ``id, arm, seed, trial``; ``point``, the run's place in its grid as canonical JSON;
+    ``state`` (the store's, or ``missing``); provenance (``data, code, device, hardware, versions,
+    mixed``); ``seconds.*`` and ``steps_per_second``; ``config.*``, the flattened
+    configuration (lists as JSON); ``metrics.*`` at the last step: NaN where nothing was
+    recorded, inf where what was recorded is not finite. Raises UserError for an empty sweep.
+    """
+    if not manifest["runs"]:
+        raise UserError(f"sweep '{manifest['name']}' has no runs")
+    rows = [_row(store.run(entry["id"]), entry) for entry in manifest["runs"]]
+    frame: pd.DataFrame = pd.DataFrame(rows)
+    return frame
+
+
+def metric_of(runs: pd.DataFrame, name: str | None = None) -> Metric:
+    """The metric to compare by: ``name``, or the workload's own.
+
+    ``accuracy`` stands for its validation and test forms, ``train_loss`` for itself. Where only
+    one form was recorded it both chooses and reports. Raises UserError for a metric that no
+    finished run has recorded, or when workloads have different ones and none is named.
+    """
+    recorded = [str(c).removeprefix("metrics.") for c in runs if str(c).startswith("metrics.")]
+    own = _workload_metrics(runs)
+    if name is None:
+        if len(own) > 1:
+            known = ", ".join(sorted(own))
+            raise UserError(f"workloads of different metrics ({known}): report.py --metric chooses")
+        name = next(iter(own), "accuracy" if "val_accuracy" in recorded else "loss")
+    name = name.removeprefix("val_").removeprefix("test_")
+    direction = own.get(name) or ("max" if name.endswith("accuracy") else "min")
+    forms = [f"val_{name}", name, f"test_{name}"]
+    found = [form for form in forms if form in recorded]
+    if recorded and not found:
+        raise UserError(f"no run has recorded the metric '{name}': {did_you_mean(name, recorded)}")
+    found = found or [forms[0], forms[-1]]  # nothing has finished yet
+    return Metric(name, direction, select=found[0], report=found[-1])
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"optimizer": {"lr": 0.1}}`` as ``{"optimizer.lr": 0.1}``; lists as JSON text."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = json.dumps(value) if isinstance(value, list) else value
+    return flat
+
+
+def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
+    state = run.state()
+    point = flatten(entry["point"])
+    row: dict[str, Any] = {
+        "id": entry["id"],
+        "arm": entry["arm"] or "all",
+        "seed": entry["seed"],
+        "trial": entry.get("trial"),
+        "point": json.dumps(point, sort_keys=True),
+        "state": state.state if state else MISSING,
+        "cause": state.cause if state else "",
+    }
+    config: dict[str, Any] = {}
+    if run.exists():
+        record = run.record()
+        config = flatten(record["config"])
+        code = record.get("code") or {}
+        row["code"] = _code(code.get("commit"), bool(code.get("dirty")), code.get("digest"))
+    row |= {f"config.{key}": value for key, value in {**config, **point}.items()}
+    summary = run.summary() if row["state"] in ("done", "diverged") else None
+    return row | (_results(summary) if summary else {})
+
+
+def _results(summary: Mapping[str, Any]) -> dict[str, Any]:
+    seconds = summary["seconds"]
+    row = {
+        "data": summary["data"],
+        "device": summary["device"],
+        "hardware": _joined(summary["hardware"]),
+        "versions": _joined(summary["versions"]),
+        "mixed": bool(summary.get("mixed")),
+        "steps_per_second": _rate(summary["step"], seconds.get("training")),
+    }
+    row |= {key: summary.get(key) for key in ("step", "epoch", "parameters", "peak_memory_bytes")}
+    row |= {f"seconds.{part}": value for part, value in seconds.items()}
+    return row | {
+        # The store writes null for a number that is not finite.
+        f"metrics.{name}": math.inf if value is None or not math.isfinite(value) else float(value)
+        for name, value in summary["metrics"].items()
+        if value is None or isinstance(value, (int, float))
+    }
+
+
+def _code(commit: str | None, dirty: bool, digest: str | None) -> str:
+    """The commit, where it tells all; else the digest of the files, as far as it was recorded."""
+    files = f"files {digest[:10]}" if digest else ""
+    if not commit:
+        return f"{files} (no commit)" if files else ""
+    return f"{commit[:10]} with uncommitted changes ({files})" if dirty else commit[:10]
+
+
+def _joined(parts: Mapping[str, Any]) -> str:
+    """``{"cpu": "EPYC", "cores": 2}`` as ``cpu EPYC, cores 2``; empty parts left out."""
+    return ", ".join(f"{key} {value}" for key, value in parts.items() if value)
+
+
+def _rate(step: int, seconds: float | None) -> float | None:
+    return step / seconds if seconds else None
+
+
+def _workload_metrics(runs: pd.DataFrame) -> dict[str, Direction]:
+    """Metric to direction, of the sweep's workloads. One that has since gone is passed over."""
+    column = "config.workload"
+    names = set(runs[column].dropna()) if column in runs else set()
+    found = [workloads.get(name) for name in names & set(workloads.names())]
+    return {workload.metric: workload.direction for workload in found}

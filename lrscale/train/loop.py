@@ -1,0 +1,234 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lrscale.config import TrainConfig
+from lrscale.control import Control, Outcome, StopReason
+from lrscale.store import RunDir
+from lrscale.train.clock import Clock
+from lrscale.train.evaluate import evaluate
+from lrscale.train.journal import Journal
+from lrscale.train.provenance import digest, peak_memory_bytes, provenance
+from lrscale.train.pulse import Pulse
+from lrscale.train.runtime import Runtime
+from lrscale.train.task import Task, build
+
+
+def run(config: TrainConfig, run_dir: RunDir, control: Control) -> Outcome:
+    """Carry the run on from where it is to its end, or until ``control`` asks for a stop.
+
+    Called by every rank. A run that was interrupted, however often, ends with the weights and
+    metrics of one that was not, bit for bit (wall-clock apart), given the same hardware,
+    libraries, number of ranks and threads, and on CUDA ``deterministic``.
+
+    Raises:
+        UserError: data, device or batch size that cannot be had.
+        Superseded: another process has claimed the run.
+    """
+    clock = Clock()
+    with Runtime(config) as runtime:
+        journal = Journal(config, run_dir, runtime, control)
+        task = build(config, runtime)
+        return Trainer(config, task, journal, control, clock).run()
+
+
+class Stopped(Exception):
+    """All ranks have agreed to save and leave."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason)
+        self.reason: StopReason = reason
+
+
+class Diverged(Exception):
+    """The loss at ``step`` is not finite."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class Trainer:
+    """A task on its way from the journal's step to its end.
+
+    Steps are counted in optimizer steps taken: the loss of step s is that of the s-th batch,
+    before the s-th update.
+    """
+
+    def __init__(
+        self, config: TrainConfig, task: Task, journal: Journal, control: Control, clock: Clock
+    ) -> None:
+        self.config, self.task, self.journal = config, task, journal
+        self.control, self.clock, self.runtime = control, clock, task.runtime
+        self.step = journal.step
+        self.saved_step, self.evaluated = journal.step, journal.evaluated
+        self.stop_at = self.step + control.max_steps if control.max_steps else task.total_steps
+        self.loss_sum = 0.0  # of the epoch under way, up to the last look
+        self.evaluation_seconds = 0.0
+        self.pending: list[tuple[Tensor, float]] = []  # loss and learning rate since that look
+        self.provenances = [provenance(self.runtime)]
+        self.pulse = Pulse(self.runtime, control, self.step)
+        if journal.saved is not None:
+            self._restore(journal.saved)
+        self._note_progress(self.step)
+
+    def run(self) -> Outcome:
+        try:
+            self._train()
+        except Stopped as stopped:
+            if stopped.reason != "max_steps":
+                self.control.stop = stopped.reason  # also where only another rank was asked
+            self._save()
+            self.journal.leave(stopped.reason)
+            return Outcome("stopped", self.step, stopped.reason)
+        except Diverged as diverged:
+            self._finish("diverged", diverged.step)
+            return Outcome("diverged", diverged.step)
+        self._finish("done", self.step)
+        return Outcome("done", self.step)
+
+    def _train(self) -> None:
+        """Every step and evaluation that is left."""
+        per_epoch = self.task.order.steps_per_epoch
+        while True:
+            epoch, into_epoch = divmod(self.step, per_epoch)
+            last = self.step == self.task.total_steps
+            chosen = last or (into_epoch == 0 and epoch % self.config.eval_every == 0)
+            if chosen and self.step > self.evaluated:
+                self._evaluate(epoch)
+            if last:
+                return
+            self._train_epoch(epoch, into_epoch)
+
+    def _train_epoch(self, epoch: int, first: int) -> None:
+        """The steps of an epoch from its step ``first`` on."""
+        task, runtime, pulse = self.task, self.runtime, self.pulse
+        indices = task.order.batches(epoch, first)
+        batches = task.source.batches("train", indices, (self.config.seed, epoch))
+        if first == 0:
+            self.loss_sum = 0.0
+        self.clock.enter("training")
+        pulse.rest(self.step)
+        for step in range(self.step, (epoch + 1) * task.order.steps_per_epoch):
+            runtime.reseed(step)
+            rate = task.set_rate(step)
+            self.pending.append((task.take_step(batches), rate))
+            self.step = step + 1
+            if pulse.due(self.step):
+                self._look_up()
+
+    def _look_up(self) -> None:
+        """Between two steps: record the losses since the last look; save or leave if need be."""
+        self._record_steps()
+        into_epoch = self.step % self.task.order.steps_per_epoch
+        ahead = self.evaluation_seconds if into_epoch == 0 else 0.0
+        boundary = self.step - into_epoch + self.task.order.steps_per_epoch
+        limit = min(boundary, self.stop_at) if self.step < self.stop_at else boundary
+        stop, save = self.pulse.agree(self.step, limit, self.journal.save_due(ahead))
+        if stop is None and self.stop_at <= self.step < self.task.total_steps:
+            stop = "max_steps"
+        if stop is not None:
+            raise Stopped(stop)
+        if save:
+            self._save()
+        self.journal.heartbeat()
+
+    def _record_steps(self) -> None:
+        """Raises Diverged at the first loss that is not finite; what came after is dropped."""
+        losses = self._mean_losses([loss for loss, _ in self.pending])
+        rates = [rate for _, rate in self.pending]
+        self.pending = []
+        finite = list(itertools.takewhile(math.isfinite, losses))
+        first = self.step - len(losses)
+        for loss in finite:  # one by one, so that where the looks fall makes no difference
+            self.loss_sum += loss
+        kept = min(len(finite) + 1, len(losses))
+        self.journal.steps(first + kept, losses[:kept], rates[:kept])
+        self._note_progress(first + kept, losses[kept - 1])
+        if kept > len(finite):
+            raise Diverged(first + kept)
+
+    def _mean_losses(self, losses: list[Tensor]) -> list[float]:
+        """Each step's loss over its global batch: the mean of the ranks' losses."""
+        ranks = self.runtime.gather(torch.stack(losses).double())
+        return [sum(step) / len(step) for step in zip(*ranks, strict=True)]
+
+    def _evaluate(self, epoch: int) -> None:
+        """Evaluate after ``epoch`` epochs. Raises Stopped, to be repeated then, and Diverged."""
+        pulse = Pulse(self.runtime, self.control)
+        ticks = itertools.count(1)
+
+        def after_batch() -> None:
+            tick = next(ticks)
+            if pulse.due(tick):
+                stop, _ = pulse.agree(tick, limit=tick + 1_000)
+                if stop is not None:
+                    raise Stopped(stop)
+                self.journal.heartbeat()
+
+        started = time.perf_counter()
+        with self.clock.during("evaluation"):
+            metrics = evaluate(self.task, after_batch)
+        self.evaluation_seconds = time.perf_counter() - started
+        if not all(map(math.isfinite, metrics.values())):
+            raise Diverged(self.step)
+        self.journal.epoch(
+            {
+                "epoch": epoch,
+                "step": self.step,
+                "minibatch_loss": self.loss_sum / self.task.order.steps_per_epoch,
+                **metrics,
+                "seconds": self.clock.seconds()["training"],
+                "evaluation_seconds": self.evaluation_seconds,
+            }
+        )
+        self.evaluated = self.step
+
+    # --- what outlives the process
+
+    def _save(self) -> None:
+        """A checkpoint of the step reached, unless there is one."""
+        if self.step == self.saved_step:
+            return
+        with self.clock.during("checkpoint"):
+            state = {
+                "task": self.task.state(),
+                "loss_sum": self.loss_sum,
+                "seconds": self.clock.seconds(),
+                "provenances": self.provenances,
+            }
+            self.journal.save(self.step, state)
+        self.saved_step = self.step
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.task.load_state(saved["task"])
+        self.loss_sum = saved["loss_sum"]
+        self.clock.carry(saved["seconds"])
+        here = self.provenances[0]
+        self.provenances = [p for p in saved["provenances"] if p != here] + [here]
+
+    def _finish(self, state: Literal["done", "diverged"], step: int) -> None:
+        """Provenance goes into the summary; runs of mixed provenance are no exact repeats."""
+        summary = {
+            "seconds": self.clock.seconds(),
+            "peak_memory_bytes": peak_memory_bytes(self.runtime),
+            "parameters": sum(p.numel() for p in self.task.model.parameters()),
+            # Once a loss is not finite, the steps until it is noticed are nobody's.
+            "weights": digest(self.task.model) if state == "done" else None,
+            "data": self.task.source.title,
+            **self.provenances[-1],
+            "mixed": len(self.provenances) > 1,
+        }
+        self.journal.finish(state, step, step // self.task.order.steps_per_epoch, summary)
+
+    def _note_progress(self, step: int, loss: float | None = None) -> None:
+        epoch = step // self.task.order.steps_per_epoch
+        self.journal.progress(step, self.task.total_steps, epoch, loss)

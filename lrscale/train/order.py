@@ -1,0 +1,83 @@
+"""Which examples make up a step, and every random seed: functions of counters, with no past.
+
+A resumed run needs nothing but its step to draw what an uninterrupted run would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from lrscale.errors import UserError
+
+# What a seed is for: keeps the streams of one run apart.
+INITIALISATION, ORDER, STEP = range(3)
+
+_MASK = 2**64 - 1
+
+
+def derive(seed: int, *counters: int) -> int:
+    """A 64-bit seed, well mixed: SplitMix64 (Steele, Lea and Flood 2014) over the counters."""
+    for counter in counters:
+        seed = (seed + (counter + 1) * 0x9E3779B97F4A7C15) & _MASK
+        seed = ((seed ^ (seed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        seed = ((seed ^ (seed >> 27)) * 0x94D049BB133111EB) & _MASK
+        seed ^= seed >> 31
+    return seed
+
+
+class Order:
+    """The order of the training examples, shared out over ranks and micro-batches.
+
+    Every epoch is a permutation of its own, cut into global batches; what is left over at its
+    end is dropped. Rank r of w takes the places r, r + w, … of each batch, in ``accumulation``
+    micro-batches of equal size, so that the mean of the ranks' means is the batch's mean.
+
+    Attributes:
+        steps_per_epoch: optimizer steps, whatever the number of ranks.
+
+    Raises:
+        UserError: a batch that cannot be shared out equally, or is larger than the data.
+    """
+
+    def __init__(
+        self, examples: int, batch_size: int, accumulation: int, seed: int, rank: int, world: int
+    ) -> None:
+        if batch_size % (world * accumulation):
+            raise UserError(
+                f"batch_size: {batch_size} cannot be shared out equally over {world} ranks × "
+                f"{accumulation} accumulated micro-batches; choose a multiple of "
+                f"{world * accumulation}"
+            )
+        if batch_size > examples:
+            raise UserError(
+                f"batch_size: {batch_size} is more than the {examples} training examples"
+            )
+        self.steps_per_epoch = examples // batch_size
+        self._examples, self._batch_size = examples, batch_size
+        self._micro_batch = batch_size // (world * accumulation)
+        self._seed = seed
+        self._rank, self._world = rank, world
+
+    def batches(self, epoch: int, first: int) -> Iterator[Tensor]:
+        """This rank's micro-batches of an epoch, from its step ``first`` on: int64 indices."""
+        generator = torch.Generator().manual_seed(derive(self._seed, ORDER, epoch))
+        permutation = torch.randperm(self._examples, generator=generator)
+        steps = permutation[: self._examples - self._examples % self._batch_size]
+        shares = steps.view(self.steps_per_epoch, -1)[first:, self._rank :: self._world]
+        return iter(shares.reshape(-1, self._micro_batch))
+
+    def shard(self, examples: int, batch_size: int) -> list[Tensor]:
+        """This rank's part of a whole split, each example on one rank, for evaluation.
+
+        The list is of the same length on every rank; a last tensor may be shorter or empty.
+        """
+        stride = batch_size * self._world
+        return [
+            torch.arange(
+                min(start + self._rank, examples), min(start + stride, examples), self._world
+            )
+            for start in range(0, examples, stride)
+        ]

@@ -1,0 +1,12 @@
+"""Workloads, one file each: a model on a dataset, with loss, metric, target and budget.
+
+A workload is a class with these class attributes, and is instantiated without arguments:
+
+- ``schema``: the dataclass that a run's configuration is decoded to;
+- ``runner``: the module whose ``run`` carries a run out;
+- ``defaults``: what a configuration that gives the workload's name alone is filled with;
+- ``metric`` and ``direction`` (``max`` or ``min``): what runs are compared by;
+- ``target``: values of that metric that a tuned run reaches, such as
+  ``{"val_accuracy": 0.98}``;
+- ``budget``: ``{"epochs": …, "minutes": …}``, the most that a comparison grants a run.
+"""

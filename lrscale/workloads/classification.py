@@ -1,0 +1,42 @@
+"""What every classification workload shares: cross-entropy, and accuracy as the metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lrscale.config import TrainConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Classification:
+    """One label per example, among classes of equal cost."""
+
+    schema: ClassVar[type[Any]] = TrainConfig
+    runner: ClassVar[str] = "lrscale.train"
+    defaults: ClassVar[Mapping[str, Any]]
+    metric: ClassVar[str] = "accuracy"
+    direction: ClassVar[str] = "max"
+    target: ClassVar[Mapping[str, float]]
+    budget: ClassVar[Mapping[str, float]]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of logits (batch, classes) and labels (batch,), in nats."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(outputs, targets)
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Sums over the batch, 0-dimensional float64: cross-entropy, and correct answers.
+
+        In float64, so that the mean over a split does not depend on how it was cut up.
+        """
+        from torch.nn.functional import cross_entropy
+
+        losses = cross_entropy(outputs, targets, reduction="none")
+        return {
+            "loss": losses.double().sum(),
+            "accuracy": (outputs.argmax(dim=1) == targets).sum().double(),
+        }

@@ -1,0 +1,36 @@
+"""What every test stands on: an environment without the user's own settings, and the fixtures of
+``support/`` (setup.cfg puts that folder on the path)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+pytest_plugins = ("finished_sweep", "slurm_cluster")
+
+# Prefixes and names of what a shell, a login node or a surrounding job may have set.
+FOREIGN = ("LRSCALE_", "WANDB_", "SLURM", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SUBMITIT_")
+RANK_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def pytest_configure() -> None:
+    """Before any test module, and with it torch, is imported."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN) or name in RANK_NAMES:
+            del os.environ[name]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    # CI draws the same examples each time, so that a failure there is the change's own.
+    in_ci = bool(os.environ.get("CI"))
+    settings.register_profile("ci", deadline=None, derandomize=in_ci, print_blob=True)
+    settings.load_profile("ci")
+
+
+@pytest.fixture
+def store_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run store of the test's own, named by LRSCALE_RUNS and visible from the cluster's nodes."""
+    root = tmp_path / "runs"
+    monkeypatch.setenv("LRSCALE_RUNS", str(root))
+    return root

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch import status, submissions
+from launch.claims import STALE_SECONDS
+from lrscale.store import State, Store, write_json
+
+MakeSweep = Callable[..., Store]
+ONE = {"rates": {"sgd": [0.1]}, "seeds": [0]}
+
+
+def survey(store: Store) -> list[status.RunStatus]:
+    return status.survey(store, store.read_sweep("demo"))[0]
+
+
+def submit(store: Store, runs: list[str], backend: str = "local") -> dict[str, Any]:
+    """A submission that this process, which lives, has made."""
+    array = {"name": "demo.x.0", "elements": [[run] for run in runs], "job_id": None, "after": None}
+    record = submissions.new_record(
+        submissions.new_id(), "demo", backend, [array | {"throttle": 1, "resources": {}}]
+    )
+    store.write_submission(record["id"], record)
+    return record
+
+
+def age(store: Store, run: str, seconds: float) -> None:
+    """Let a run's last sign of life be that long ago."""
+    path = store.run(run).path / "state.json"
+    write_json(path, json.loads(path.read_text()) | {"updated": time.time() - seconds})
+
+
+def test_states_of_the_store(make_sweep: MakeSweep) -> None:
+    ends = ["done", "running", "failed", "diverged", "preempted", "missing"]
+    states = {("sgd", 0.1, seed): state for seed, state in enumerate(ends)}
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=range(6), states=states)
+    runs = survey(store)
+    assert [run.state for run in runs] == ends
+    done, running, failed, diverged, _, missing = runs
+    assert (done.progress, running.progress, missing.progress) == (1.0, 0.25, None)
+    assert running.epoch == 1
+    assert running.loss is not None
+    assert running.steps_per_second == pytest.approx(2.0, rel=0.2)  # 20 steps in 10 s
+    assert failed.cause == "RuntimeError: no space"
+    assert diverged.cause == "loss not finite at step 20"
+    assert missing.job == ""
+
+
+def test_without_a_sign_of_life_a_run_is_silent_and_not_dead(make_sweep: MakeSweep) -> None:
+    store = make_sweep(**ONE, states={("sgd", 0.1, 0): "running"})
+    (run,) = survey(store)
+    age(store, run.id, STALE_SECONDS - 30)
+    assert survey(store)[0].state == "running"
+    age(store, run.id, STALE_SECONDS + 30)
+    assert survey(store)[0].state == "silent"
+
+
+def test_what_somebody_still_has_is_queued(make_sweep: MakeSweep) -> None:
+    names = ["missing", "preempted", "done", "failed", "running"]
+    states = {("sgd", 0.1, seed): name for seed, name in enumerate(names)}
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=range(5), states=states)
+    submit(store, [run.id for run in survey(store)])
+    runs = survey(store)
+    assert [run.state for run in runs] == ["queued", "queued", "done", "failed", "running"]
+    assert runs[0].job.endswith(f":{os.getpid()}")
+    assert runs[1].progress == 0.25  # of the attempt before
+
+
+def test_the_rate_of_a_resumed_run_is_not_guessed(make_sweep: MakeSweep) -> None:
+    store = make_sweep(**ONE, states={("sgd", 0.1, 0): "preempted"})
+    run = store.run(survey(store)[0].id)
+    attempt = run.begin()
+    run.write_state(State("running", attempt, step=40, total_steps=80, started=time.time() - 1))
+    (again,) = survey(store)
+    assert (again.attempts, again.progress, again.steps_per_second) == (2, 0.5, None)
+
+
+def test_where_the_logs_are(make_sweep: MakeSweep) -> None:
+    states = {("sgd", 0.1, 0): "failed", ("sgd", 0.1, 1): "failed", ("sgd", 0.1, 2): "failed"}
+    store = make_sweep(rates={"sgd": [0.1]}, states=states)
+    pool, element, neither = [store.run(run.id) for run in survey(store)]
+    pool.log_path.write_text("Traceback …")
+    record = submit(store, [element.id, neither.id], backend="slurm")
+    submissions.record_job(store, record["id"], 0, "77")
+    log = store.submission_dir(record["id"]) / "77_0_0_log.out"
+    log.write_text("Traceback …")
+    for run, job in ((element, "77_0"), (neither, "78_0")):
+        path = run.path / "state.json"
+        write_json(path, json.loads(path.read_text()) | {"job": job})
+    assert [run.log for run in survey(store)] == [str(pool.log_path), str(log), ""]
+
+
+def test_the_printed_table(make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    states = {("sgd", 0.1, 0): "failed", ("adam", 1e-3, 2): "running", ("adam", 1e-4, 0): "missing"}
+    store = make_sweep(states=states)
+    (log,) = (store.run(r.id).log_path for r in survey(store) if r.state == "failed")
+    log.write_text("Traceback …")
+    assert status.main(["demo", "--runs", str(store.root)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("demo: 15 runs: 12 done, 1 missing, 1 running, 1 failed\n")
+    assert out.index("RuntimeError: no space") < out.index("lr 0.001")  # failed runs come first
+    assert str(log.relative_to(store.root)) in out
+    assert "25%" in out
+
+
+def test_a_finished_sweep_is_one_line(
+    make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_sweep(**ONE)
+    assert status.main(["demo", "--runs", str(store.root)]) == 0
+    assert capsys.readouterr().out == "demo: 1 runs: 1 done\n"
+
+
+def test_long_lists_are_cut(make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    seeds = range(status.TABLE_ROWS + 3)
+    states = {("sgd", 0.1, seed): "failed" for seed in seeds}
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=seeds, states=states, epochs=1)
+    assert status.main(["demo", "--runs", str(store.root)]) == 0
+    assert "… and 3 more" in capsys.readouterr().out
+    assert status.main(["demo", "--runs", str(store.root), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == len(seeds)
+
+
+def test_json(make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_sweep(**ONE, states={("sgd", 0.1, 0): "failed"})
+    assert status.main(["demo", "--runs", str(store.root), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["counts"] == {"failed": 1}
+    (run,) = value["runs"]
+    assert (run["arm"], run["point"], run["state"]) == ("sgd", {"optimizer.lr": 0.1}, "failed")
+
+
+def test_an_unknown_sweep(make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_sweep(**ONE)
+    assert status.main(["dmeo", "--runs", str(store.root)]) == 2
+    assert "no sweep 'dmeo'" in capsys.readouterr().err
+
+
+def test_a_squeue_that_does_not_answer_is_said(
+    make_sweep: MakeSweep,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    store = make_sweep(**ONE, states={("sgd", 0.1, 0): "missing"})
+    submit(store, [survey(store)[0].id], backend="slurm")
+    monkeypatch.setenv("PATH", str(tmp_path))  # no squeue there
+    assert status.main(["demo", "--runs", str(store.root)]) == 0
+    captured = capsys.readouterr()
+    assert "1 queued" in captured.out
+    assert "squeue does not answer" in captured.err
+
+
+def test_neither_torch_nor_pandas_is_imported(make_sweep: MakeSweep) -> None:
+    store = make_sweep(**ONE, states={("sgd", 0.1, 0): "failed"})
+    script = (
+        "import sys; from launch import status\n"
+        f"assert status.main(['demo', '--runs', {str(store.root)!r}]) == 0\n"
+        "assert not {'torch', 'pandas', 'numpy', 'submitit'} & set(sys.modules)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "\x1b" not in out.stdout

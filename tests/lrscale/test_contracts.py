@@ -1,0 +1,308 @@
+"""What every component must keep, run over whatever the registries hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import io
+import math
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from lrscale.config import TrainConfig, decode, encode, identity
+from lrscale.errors import UserError
+from lrscale.registry import Registry, datasets, models, optimizers, schedules, workloads
+
+BLOCKS = {"optimizer": optimizers, "schedule": schedules, "model": models, "data": datasets}
+COMPONENTS = [(block, name) for block, registry in BLOCKS.items() for name in registry.names()]
+
+
+def required(registry: Registry, name: str) -> dict[str, float]:
+    """A value for each parameter without a default: learning rates, so far."""
+    fields = dataclasses.fields(registry.get(name))
+    return {f.name: 0.01 for f in fields if f.default is dataclasses.MISSING}
+
+
+def component(registry: Registry, name: str) -> Any:
+    return registry.get(name)(**required(registry, name))
+
+
+# Every component --------------------------------------------------------------------------------
+
+
+def test_listing_and_decoding_imports_nothing_heavy() -> None:
+    code = """
+import sys, time
+from lrscale.config import decode, identity
+from lrscale.registry import datasets, models, optimizers, schedules, workloads
+for registry in (optimizers, schedules, models, datasets, workloads):
+    assert registry.names()
+for name in workloads.names():
+    try:
+        identity(decode({"workload": name}))
+    except Exception:
+        pass
+heavy = {"torch", "torchvision", "accelerate", "pandas", "sklearn", "mlxtend", "scipy"}
+print(time.process_time(), *sorted(heavy & set(sys.modules)))
+"""
+    results = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    printed = [result.stdout.split() for result in results]
+    assert printed[0][1:] == []
+    assert min(float(words[0]) for words in printed) < 0.5  # of this process's own time
+
+
+@pytest.mark.parametrize(("block", "name"), COMPONENTS)
+def test_documented(block: str, name: str) -> None:
+    cls = BLOCKS[block].get(name)
+    document = inspect.getdoc(cls) or ""
+    assert not document.startswith(f"{cls.__name__}("), "the dataclass's own signature"
+    for f in dataclasses.fields(cls):
+        assert f"{f.name}:" in document or f"{f.name}," in document, f"{f.name} is not described"
+
+
+@pytest.mark.parametrize(("block", "name"), COMPONENTS)
+def test_configuration_round_trips(block: str, name: str) -> None:
+    raw = {"name": name, **required(BLOCKS[block], name)}
+    config = decode({"workload": "digits_mlp", block: raw})
+    again = decode(encode(config))
+    assert again == config
+    assert identity(again) == identity(config)
+    assert encode(config)[block]["name"] == name
+
+
+@pytest.mark.parametrize(("block", "name"), COMPONENTS)
+def test_parameters_are_immutable(block: str, name: str) -> None:
+    instance = component(BLOCKS[block], name)
+    for f in dataclasses.fields(instance):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(instance, f.name, None)
+
+
+# Optimizers -------------------------------------------------------------------------------------
+
+
+class Quadratic(nn.Module):
+    """½‖W − W*‖² + ½‖b − b*‖² with a matrix and a vector, 0.1 away from the minimum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((4, 3), 0.1))
+        self.bias = nn.Parameter(torch.full((4,), -0.1))
+
+    def forward(self) -> torch.Tensor:
+        return (self.weight.square().sum() + self.bias.square().sum()) / 2
+
+
+@pytest.mark.parametrize("name", optimizers.names())
+def test_optimizer_descends_a_quadratic(name: str) -> None:
+    model = Quadratic()
+    optimizer = dataclasses.replace(component(optimizers, name), lr=0.01).build(model)
+    before = model().item()
+    for _ in range(100):
+        optimizer.zero_grad()
+        model().backward()
+        optimizer.step()
+    assert model().item() < before / 2
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, lr: float, steps: range) -> None:
+    for step in steps:
+        generator = torch.Generator().manual_seed(step)
+        inputs = torch.randn(16, 6, generator=generator)
+        targets = torch.randint(3, (16,), generator=generator)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * (1 - step / 40)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("cut", [1, 7, 20])
+@pytest.mark.parametrize("name", optimizers.names())
+def test_optimizer_resumes_bitwise(name: str, cut: int) -> None:
+    configured = component(optimizers, name)
+    whole, resumed = network(), network()
+    optimizer = configured.build(whole)
+    train(whole, optimizer, configured.lr, range(cut))
+    file = io.BytesIO()
+    torch.save({"model": whole.state_dict(), "optimizer": optimizer.state_dict()}, file)
+    train(whole, optimizer, configured.lr, range(cut, 40))
+
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    optimizer = configured.build(resumed)
+    resumed.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    train(resumed, optimizer, configured.lr, range(cut, 40))
+    for expected, found in zip(
+        whole.state_dict().values(), resumed.state_dict().values(), strict=True
+    ):
+        assert torch.equal(expected, found)
+
+
+@pytest.mark.parametrize("name", optimizers.names())
+def test_optimizer_begins_at_its_learning_rate(name: str) -> None:
+    configured = component(optimizers, name)
+    assert {group["lr"] for group in configured.build(network()).param_groups} == {configured.lr}
+
+
+# Schedules --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", schedules.names())
+@given(
+    total=st.integers(1, 400),
+    warmup=st.one_of(st.floats(0, 0.999), st.integers(1, 500).map(float)),
+    order=st.randoms(use_true_random=False),
+)
+def test_schedule_is_a_pure_finite_factor(name: str, total: int, warmup: float, order: Any) -> None:
+    schedule = dataclasses.replace(component(schedules, name), warmup=warmup)
+    factors = [schedule.factor(step, total) for step in range(total)]
+    assert all(isinstance(f, float) and math.isfinite(f) and 0 <= f <= 1 for f in factors)
+    # a resumed run asks a fresh object, from the middle on
+    fresh = dataclasses.replace(schedule)
+    steps = list(range(total))
+    order.shuffle(steps)
+    assert [fresh.factor(step, total) for step in steps] == [factors[step] for step in steps]
+
+
+@pytest.mark.parametrize("name", schedules.names())
+@given(total=st.integers(10, 400), steps=st.integers(1, 9))
+def test_warm_up_is_linear_and_ends_at_the_peak(name: str, total: int, steps: int) -> None:
+    schedule = dataclasses.replace(component(schedules, name), warmup=float(steps))
+    unwarmed = dataclasses.replace(schedule, warmup=0.0)
+    ramp = [schedule.factor(step, total) for step in range(steps + 1)]
+    if unwarmed.factor(steps, total) == 1:  # not within a drop counted from the beginning
+        assert ramp == pytest.approx([(step + 1) / (steps + 1) for step in range(steps + 1)])
+
+
+# Models -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_model_learns_on_28_by_28(name: str) -> None:
+    torch.manual_seed(0)
+    model = component(models, name).build((1, 28, 28), 10)
+    outputs = model(torch.randn(5, 1, 28, 28))
+    assert outputs.shape == (5, 10)
+    assert outputs.isfinite().all()
+    outputs.square().sum().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_model_is_a_function_of_the_global_generator(name: str) -> None:
+    built = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        built.append(component(models, name).build((1, 28, 28), 10).state_dict())
+    assert all(torch.equal(built[0][key], built[1][key]) for key in built[0])
+
+
+# Datasets ---------------------------------------------------------------------------------------
+
+
+def located(dataset: Any) -> str:
+    """Its fingerprint; skips the test where the data must be fetched by hand."""
+    try:
+        return str(dataset.locate())
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_dataset_opens_as_a_source(name: str) -> None:
+    dataset = component(datasets, name)
+    fingerprint = located(dataset)
+    assert dataset.locate() == fingerprint
+    submitted = dataclasses.replace(dataset, fingerprint=fingerprint)
+    source = submitted.open(torch.device("cpu"))
+    assert source.title == submitted.title == dataset.title
+    for split in ("train", "val", "test"):
+        indices = [torch.tensor([0, source.size(split) - 1]), torch.tensor([1])]
+        batches = list(source.batches(split, indices, None if split == "test" else (0, 0)))
+        assert [inputs.shape for inputs, _ in batches] == [
+            (2, *source.input_shape),
+            (1, *source.input_shape),
+        ]
+        for inputs, targets in batches:
+            assert inputs.dtype == torch.float32
+            assert targets.dtype == torch.int64
+            assert ((targets >= 0) & (targets < source.classes)).all()
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_other_data_under_the_same_name_is_refused(name: str) -> None:
+    dataset = component(datasets, name)
+    found = located(dataset)
+    other = found[:-1] + ("0" if found[-1] != "0" else "1")
+    with pytest.raises(UserError, match=re.escape(other)):
+        dataclasses.replace(dataset, fingerprint=other).open(torch.device("cpu"))
+
+
+def test_the_fingerprint_is_part_of_the_identity_and_the_root_is_not() -> None:
+    raw = {"workload": "mnist_mlp", "data": {"variant": "full"}}
+    plain = identity(decode(raw))
+    assert identity(decode({**raw, "data": {"variant": "full", "root": "/x"}})) == plain
+    assert identity(decode({**raw, "data": {"variant": "full", "fingerprint": "1+1-x"}})) != plain
+
+
+# Workloads --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", workloads.names())
+def test_workload_is_complete(name: str) -> None:
+    cls = workloads.get(name)
+    assert inspect.getdoc(cls)
+    assert dataclasses.is_dataclass(cls.schema)
+    assert isinstance(cls.runner, str)
+    assert cls.direction in ("max", "min")
+    assert cls.target
+    assert all(isinstance(goal, (int, float)) for goal in cls.target.values())
+    assert set(cls.budget) >= {"epochs", "minutes"} or cls.schema is not TrainConfig
+
+
+@pytest.mark.parametrize("name", workloads.names())
+def test_workload_decodes_by_its_name_alone(name: str) -> None:
+    config = decode({"workload": name})
+    assert config.workload == name
+    again = decode(encode(config))
+    assert again == config
+    assert identity(again) == identity(config)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in workloads.names() if workloads.get(n).schema is TrainConfig]
+)
+def test_loss_is_the_mean_of_the_sums(name: str) -> None:
+    workload = workloads.get(name)()
+    torch.manual_seed(0)
+    outputs = torch.randn(12, 10, requires_grad=True)
+    targets = torch.randint(10, (12,))
+    loss = workload.loss(outputs, targets)
+    loss.backward()
+    assert outputs.grad is not None
+    whole = workload.sums(outputs, targets)
+    assert set(whole) == {"loss", workload.metric}
+    assert whole["loss"].item() / 12 == pytest.approx(loss.item(), rel=1e-6)
+    parts = [workload.sums(outputs[a:b], targets[a:b]) for a, b in ((0, 5), (5, 12))]
+    for key, total in whole.items():
+        assert sum(part[key].item() for part in parts) == pytest.approx(total.item(), rel=1e-12)

@@ -1,0 +1,3 @@
+from ranks import runs
+
+__all__ = ["runs"]

@@ -1,0 +1,75 @@
+"""Jobs that are stopped: what Slurm and people do to them costs no result and no exactness.
+
+One array, so that the waiting is shared: run 0 is requeued, run 1 is warned of its time limit,
+run 2 is cancelled; the fourth has two ranks and is warned too.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+PLAIN = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
+EPOCHS = 3
+
+
+def sweep_of_four(planted):
+    return planted.sweep(
+        run={
+            "workload": "digits_mlp",
+            "epochs": EPOCHS,
+            "optimizer": PLAIN | {"name": "slow", "seconds": 0.1},
+        },
+        arms={"one": {"seeds": 3}, "two": {"seeds": [3], "resources": {"tasks_per_node": 2}}},
+    )
+
+
+@pytest.fixture
+def interrupted(planted, slurm):
+    sweep = sweep_of_four(planted)
+    planted.submit(sweep)
+    array, pair = planted.jobs()
+    runs = planted.runs()
+    commands = [
+        ("scontrol", "requeue", f"{array}_0"),
+        ("scancel", "--signal=USR2", f"{array}_1"),
+        ("scancel", f"{array}_2"),
+        ("scancel", "--signal=USR2", pair),
+    ]
+    for run, command in zip(runs, commands, strict=True):
+        planted.wait_for_state(run, "running")
+        slurm.run(*command)
+    for run, state in zip(runs, ("preempted", "timeout", "preempted", "timeout"), strict=True):
+        planted.wait_for_state(run, state, "done")
+        assert (run.state().state, run.state().attempt) == (state, 1)
+        assert run.state().step > 0
+        assert list(run.path.glob("checkpoint-*.pt"))
+    return SimpleNamespace(sweep=sweep, array=array, cancelled=runs[2], four=runs)
+
+
+def test_each_goes_on_as_if_nothing_had_been(planted, slurm, reference, losses, interrupted):
+    array, cancelled = interrupted.array, interrupted.cancelled
+    planted.finish()
+    # Nothing brought the cancelled one back, and the store says that it is not done.
+    slurm.wait_until(lambda: f"{array}_2" in slurm.states(array), 20, "accounted for")
+    assert slurm.states(array)[f"{array}_2"].startswith("CANCELLED")
+    assert cancelled.state().state == "preempted"
+    assert planted.counts() == {"done": 3, "preempted": 1}
+
+    planted.submit(interrupted.sweep)
+    assert planted.records()[-1]["arrays"][0]["elements"] == [[cancelled.id]]
+    planted.finish()
+    assert planted.counts() == {"done": 4}
+    for seed, run in enumerate(interrupted.four[:3]):
+        single = reference(seed, epochs=EPOCHS, optimizer=PLAIN)
+        assert run.summary()["attempts"] == 2
+        assert run.summary()["weights"] == single.summary()["weights"]
+        assert run.summary()["metrics"] == single.summary()["metrics"]
+        assert losses(run) == losses(single)
+    single = reference(3, epochs=EPOCHS, optimizer=PLAIN)
+    ranks = interrupted.four[3]
+    assert ranks.summary()["attempts"] == 2
+    assert losses(ranks) == pytest.approx(losses(single), rel=1e-4)
+    # The log of a requeued element has both of its attempts.
+    assert planted.log(f"{array}_1").count("Starting with JobEnvironment") == 2
