@@ -1,6 +1,6 @@
 """What the training loop costs beside a bare PyTorch loop.
 
-    python benchmarks/loop.py [--json] [--repeats 30]
+    python benchmarks/loop.py [--json] [--repeats 40]
 
 A perceptron 64-32-10 on scikit-learn's digits, batch 32, SGD with momentum, one thread: so small
 a network that whatever surrounds the arithmetic shows. All loops train the same model
@@ -160,7 +160,7 @@ def in_lightning(inputs: Tensor, targets: Tensor, epochs: int) -> float:
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--repeats", type=int, default=30, help="of each loop")
+    arguments.add_argument("--repeats", type=int, default=40, help="of each loop")
     arguments.add_argument("--epochs", type=int, default=20, help="per repeat; of 37 steps")
     chosen = arguments.parse_args()
     torch.set_num_threads(1)

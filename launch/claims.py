@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from launch.cluster import environment
 from launch.snapshot import user_name
 from launch.submissions import process_lives
 from lrscale.store import ENDED, State, Store
@@ -106,7 +107,9 @@ def ask_squeue(names: Sequence[str], mine: bool) -> list[QueueRow] | None:
     command = ["squeue", "--noheader", "--array", "--format=%i|%T|%j", f"--name={','.join(names)}"]
     command += ["--me"] if mine else []
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        answer = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, timeout=30, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     rows = (line.strip().split("|", 2) for line in answer.stdout.splitlines() if line.strip())

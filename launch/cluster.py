@@ -98,11 +98,17 @@ def _table(*question: str) -> list[list[str]]:
     return [line.split("|") for line in lines]
 
 
+def environment() -> dict[str, str]:
+    """This process's, less what a person has set to have squeue show fewer jobs or others."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
+
+
 def _output(*command: str) -> str:
     """Its standard output; empty when it is not installed, fails to answer in time, or refuses."""
     try:
         done = subprocess.run(
             command,
+            env=environment(),
             capture_output=True,
             text=True,
             errors="replace",

@@ -168,7 +168,7 @@ def record_submission(
     if not handed_over:
         return None
     snapshots.save(plan.code, store)
-    records = {run.id: _run_record(store, run, plan) for run in handed_over}
+    records = {run.id: _run_record(store, run, sweep, plan) for run in handed_over}
     for run in handed_over:
         if plan.decisions[run.id].fresh and store.run(run.id).exists():
             store.run(run.id).reset()
@@ -204,11 +204,17 @@ def _array_records(name: str, plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _run_record(store: Store, run: Run, plan: Plan) -> dict[str, Any]:
+def _run_record(store: Store, run: Run, sweep: Sweep, plan: Plan) -> dict[str, Any]:
     """A run that goes on keeps the snapshot and the code that it began with."""
     if not plan.decisions[run.id].fresh:
         return store.run(run.id).record()
-    return {"config": encode(run.config), **plan.code.run_record()}
+    return new_run_record(run, sweep, plan.code)
+
+
+def new_run_record(run: Run, sweep: Sweep, code: Snapshot) -> dict[str, Any]:
+    """What a new run's ``config.json`` holds: the run, the code, and who asked for it first."""
+    origin = {"sweep": sweep.name, "arm": run.arm}
+    return {"config": encode(run.config), **origin, **code.run_record()}
 
 
 def record_manifest(store: Store, sweep: Sweep, wanted: Sequence[Run]) -> None:

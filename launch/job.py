@@ -3,7 +3,7 @@
 A ``Task`` is what submitit pickles for an array element; the local pool and the debug mode use
 the same functions, and so can a launcher of one's own:
 
-    torchrun --nproc-per-node 2 -m launch.job --store runs --run 3f2a
+    torchrun --nproc-per-node 2 -m launch.job runs 3f2a
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from lrscale.control import Control, Outcome
 from lrscale.errors import UserError
 from lrscale.registry import workloads
 from lrscale.store import State, Store, Superseded
+from lrscale.track.live import LiveTracker
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 143  # 128 + SIGTERM, as a process that a scheduler ends
@@ -89,7 +90,8 @@ def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
     try:
         config = decode(run_dir.record()["config"])
         _check_data(config)
-        outcome: Outcome = trainer(config.workload).run(config, run_dir, control)
+        with _mirrored(store, run_id, config, control):
+            outcome: Outcome = trainer(config.workload).run(config, run_dir, control)
     except Superseded as error:
         print(f"{error}; leaving it to that one", file=sys.stderr)
         return None
@@ -97,6 +99,21 @@ def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
         run_dir.fail(_cause(error), job=control.job)
         raise
     return outcome
+
+
+@contextlib.contextmanager
+def _mirrored(store: Store, run_id: str, config: Any, control: Control) -> Iterator[None]:
+    """Show what is recorded inside to Weights & Biases, where the run asks for it."""
+    if getattr(config, "track", None) != "wandb":
+        yield
+        return
+    tracker = LiveTracker(run_id, store.run(run_id).record(), store.root / "wandb")
+    control.observe = tracker
+    try:
+        yield
+    finally:
+        control.observe = None
+        tracker.close()
 
 
 def _failed_in(job: str, state: State | None) -> bool:
@@ -151,7 +168,7 @@ def _leave_cluster_job() -> None:
     first = os.environ.get("SLURM_PROCID", "0") == "0"
     if job and first:
         query = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
             if answer.stdout.strip() == "RUNNING":
                 subprocess.run(["scontrol", "requeue", job], timeout=60, check=False)
@@ -167,10 +184,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m launch.job",
         description="Carry out one run of the store in this process (also under torchrun or "
         "accelerate launch).",
-        epilog="example: torchrun --nproc-per-node 2 -m launch.job --store runs --run 3f2a",
+        epilog="example: torchrun --nproc-per-node 2 -m launch.job runs 3f2a",
     )
-    parser.add_argument("--store", required=True, help="the run store")
-    parser.add_argument("--run", required=True, help="the run's id, or a prefix of it")
+    # No options: torchrun takes those that look like its own for itself.
+    parser.add_argument("store", help="the run store")
+    parser.add_argument("run", help="the run's id, or a prefix of it")
     arguments = parser.parse_args(argv)
     control = Control(job=cluster_job())
     control.listen()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -105,11 +106,14 @@ def _prepare(records: Records) -> None:
     Importing torch and reading data starts no threads and no CUDA context. What is wrong with a
     run's data is for the run itself to find out.
     """
+    importlib.import_module("torch")
     configs = [record["config"] for record in records.values()]
     for raw in {(raw["workload"], repr(raw.get("data"))): raw for raw in configs}.values():
         with contextlib.suppress(Exception):
             config = decode(raw)
-            trainer(config.workload)
+            prepare = getattr(trainer(config.workload), "prepare", None)
+            if prepare is not None:
+                prepare(config)
             if hasattr(config, "data"):
                 config.data.locate()
     gc.freeze()  # the children's collector leaves alone, and so leaves shared, what is here
@@ -141,7 +145,7 @@ def _account_for(run_dir: RunDir, child: _Child, code: int, job: str) -> None:
                 return
         run_dir.fail(_cause_of_death(code), job)
     except OSError:  # such as a full disk: the other runs go on
-        traceback.print_exc()
+        _log_traceback()
 
 
 def _cause_of_death(code: int) -> str:
@@ -157,8 +161,7 @@ def _cause_of_death(code: int) -> str:
 def _fork(
     store: Store, run: str, record: Mapping[str, Any], slot: Slot, control: Control
 ) -> _Child:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     started = time.time()
     pid = os.fork()
     if pid:
@@ -169,11 +172,21 @@ def _fork(
             store.run(run).create(record)
         code = _carry_out(store, run, slot, control)
     except BaseException:
-        traceback.print_exc()
+        _log_traceback()
     finally:
+        _flush()
+        os._exit(code)
+
+
+def _log_traceback() -> None:
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+
+
+def _flush() -> None:
+    with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
 
 
 def _carry_out(store: Store, run: str, slot: Slot, control: Control) -> int:
@@ -199,5 +212,5 @@ def _carry_out(store: Store, run: str, slot: Slot, control: Control) -> int:
 def _exec_torchrun(store: Store, run: str, slot: Slot) -> None:
     os.environ["OMP_NUM_THREADS"] = str(slot.threads)
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={slot.ranks}"]
-    command += ["-m", "launch.job", "--store", str(store.root), "--run", run]
+    command += ["-m", "launch.job", str(store.root), run]
     os.execv(sys.executable, [sys.executable, *command])

@@ -43,7 +43,6 @@ class PoolWatch:
         self.ended: dict[str, State | None] = {}
         self.interrupts = 0
         self._pool: subprocess.Popen[str] | None = None
-        self._first_seen: dict[str, State] = {}
 
     def follow(self, pool: subprocess.Popen[str]) -> None:
         """Until the pool has ended, whatever it was that ended it."""
@@ -133,22 +132,12 @@ class PoolWatch:
         table.add_column("progress", no_wrap=True, width=BAR_WIDTH)
         room = max(1, self.console.height - 5)
         for run, state in list(under_way.items())[:room]:
-            table.add_row(run[:8], self.labels[run], *self._cells(run, state))
+            table.add_row(run[:8], self.labels[run], *_cells(state))
         if len(under_way) > room:
             table.add_row("", f"and {len(under_way) - room} more")
         return Group(self._headline(done), table)
 
-    def _cells(self, run: str, state: State | None) -> tuple[str | ProgressBar, ...]:
-        if state is None or state.state != "running" or not state.total_steps:
-            return ("", "", "", "starting")
-        first = self._first_seen.setdefault(run, state)
-        seconds = state.updated - first.updated
-        rate = f"{(state.step - first.step) / seconds:,.0f}" if seconds > 0 else ""
-        loss = "" if state.loss is None else f"{state.loss:.4g}"
-        bar = ProgressBar(total=state.total_steps, completed=state.step, width=BAR_WIDTH)
-        return (str(state.epoch), loss, rate, bar)
-
-    def _headline(self, done: float) -> Table:
+    def _headline(self, done: float) -> Group:
         """A bar, how many runs are in which state, and how long it has taken and will take.
 
         Args:
@@ -158,15 +147,16 @@ class PoolWatch:
         line = Text(f"{ended} of {total} runs")
         for name, count in sorted(Counter(map(_name, list(self.ended.values()))).items()):
             line.append(" · ").append(f"{count} {name}", STYLES.get(name, "yellow"))
-        line.append(f" · {len(self.under_way)} running", "cyan")
+        running = f"{len(self.under_way)} running" if self.begun else "getting ready"
+        line.append(" · ").append(running, "cyan")
         line.append(f" · {_clock(now - self.started)}")
-        if self.interrupts:
-            line.append(" · stopping: runs save and leave; Ctrl-C again kills them", "bold yellow")
-        elif done and self.begun:
+        if done and self.begun and not self.interrupts:
             line.append(f" · about {_clock((now - self.begun) / done * (total - done))} to go")
         row = Table.grid(padding=(0, 1))
         row.add_row(ProgressBar(total=total, completed=done, width=BAR_WIDTH), line)
-        return row
+        if not self.interrupts:
+            return Group(row)
+        return Group(row, Text("stopping: runs save and leave; Ctrl-C again kills them", "yellow"))
 
 
 def _name(state: State | None) -> str:
@@ -176,6 +166,16 @@ def _name(state: State | None) -> str:
 def _share(state: State | None) -> float:
     """How much of a run is done, from 0 to 1."""
     return state.step / state.total_steps if state and state.total_steps else 0.0
+
+
+def _cells(state: State | None) -> tuple[str | ProgressBar, ...]:
+    if state is None or state.state != "running" or not state.total_steps:
+        return ("", "", "", "starting")
+    loss = "" if state.loss is None else f"{state.loss:.4g}"
+    seconds = state.updated - state.started
+    rate = f"{(state.step - state.resumed_from) / seconds:,.0f}" if seconds > 0 else ""
+    bar = ProgressBar(total=state.total_steps, completed=state.step, width=BAR_WIDTH)
+    return (str(state.epoch), loss, rate, bar)
 
 
 def _clock(seconds: float) -> str:

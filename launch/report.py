@@ -18,6 +18,8 @@ from rich.console import Console
 from launch import terminal
 from lrscale.compare import render
 from lrscale.compare.comparison import Comparison, compare, tables
+from lrscale.compare.gd_runs import is_gd, load_gd
+from lrscale.compare.gd_sheets import Sheet, sheets
 from lrscale.compare.load import load_runs
 from lrscale.errors import UserError, did_you_mean
 from lrscale.store import Store, write_text
@@ -67,6 +69,7 @@ def write(store: Store, comparison: Comparison, folder: Path, formats: Iterable[
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; choose another with --output DIR") from None
     texts: dict[str, str] = {}
+    extra = gd_sheets(store, comparison)
     figures: dict[str, list[Path]] = {}
     if "figures" in wanted:
         from lrscale.compare.figures import draw  # matplotlib takes a second to import
@@ -74,12 +77,13 @@ def write(store: Store, comparison: Comparison, folder: Path, formats: Iterable[
         figures = draw(store, comparison, folder)
     if "markdown" in wanted:
         pictures = {title: paths[0].name for title, paths in figures.items()}
-        texts["report.md"] = render.markdown(comparison, pictures)
+        texts["report.md"] = render.markdown(comparison, pictures, extra)
     if "csv" in wanted:
         texts |= {
             f"{table.name}.csv": render.csv(table, comparison) for table in tables(comparison)
         }
         texts["runs.csv"] = comparison.runs.to_csv(index=False)
+        texts |= {f"{sheet.name}.csv": sheet.frame.to_csv(index=False) for sheet in extra}
     if "json" in wanted:
         texts["report.json"] = render.to_text(render.as_json(comparison))
     for name, text in texts.items():
@@ -87,11 +91,16 @@ def write(store: Store, comparison: Comparison, folder: Path, formats: Iterable[
     return [*(folder / name for name in texts), *(p for paths in figures.values() for p in paths)]
 
 
+def gd_sheets(store: Store, comparison: Comparison) -> list[Sheet]:
+    """The tables that only runs of gradient descent's theory have."""
+    return sheets(load_gd(store, comparison)) if is_gd(comparison.runs) else []
+
+
 def _publish(
     store: Store, comparison: Comparison, folder: Path, formats: Sequence[str], console: Console
 ) -> None:
     if "terminal" in formats:
-        render.print_tables(comparison, console)
+        render.print_tables(comparison, console, gd_sheets(store, comparison))
     paths = write(store, comparison, folder, formats)
     for path in paths:
         if path.suffix in (".png", ".md"):

@@ -53,11 +53,11 @@ def load(
 
     Damaged ones are passed over with a warning, and those of steps after ``up_to`` silently.
     """
-    import torch
-
     for path in checkpoints(folder):
         if up_to is not None and _step(path) > up_to:
             continue
+        import torch  # where there is nothing to load it is not needed
+
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest()[:16] != path.stem.rpartition("-")[2]:
             warnings.warn(f"{path} is damaged; falling back to the one before it", stacklevel=2)

@@ -152,7 +152,7 @@ def decode_as(schema: type[T], raw: Mapping[str, Any], at: str = "") -> T:
 
 def encode(config: Any) -> dict[str, Any]:
     """The complete configuration as plain JSON values, every default spelled out."""
-    return {f.name: _encode_field(f, getattr(config, f.name)) for f in dataclasses.fields(config)}
+    return {name: _encode_field(f, getattr(config, name)) for name, f in _fields(config).items()}
 
 
 def identity(config: Any) -> str:
@@ -167,24 +167,24 @@ def identity(config: Any) -> str:
 
 def _decode_dataclass(schema: Any, raw: Mapping[str, Any], at: str, problems: list[Problem]) -> Any:
     """An instance of ``schema``, or None after adding to ``problems``."""
-    fields = {f.name: f for f in dataclasses.fields(schema)}
+    fields = _fields(schema)
+    blocks = [name for name, f in fields.items() if "registry" in f.metadata]
     before = len(problems)
     values: dict[str, Any] = {}
     for key, value in raw.items():
         if key not in fields:
             hint = _nearest_key(str(key), fields, raw)
             problems.append(Problem(f"{at}{key}", "unknown key", hint))
-        elif "registry" in fields[key].metadata:
+        elif key in blocks:
             values[key] = _decode_block(fields[key].metadata["registry"], value, key, problems)
         else:
             values[key] = value
-    for key, f in fields.items():
-        if "registry" in f.metadata and key not in raw:
+    for key in blocks:
+        if key not in raw:
             problems.append(Problem(key, "missing", "write it as {name: …}"))
     # A component that failed has its own problem: a stand-in keeps the others visible.
-    stand_ins = {k: None for k, f in fields.items() if "registry" in f.metadata}
     try:
-        config = _adapter(schema).validate_python(stand_ins | values)
+        config = _adapter(schema).validate_python({**dict.fromkeys(blocks), **values})
     except ValidationError as error:
         problems.extend(_problem(detail, at) for detail in error.errors(include_url=False))
         return None
@@ -218,8 +218,8 @@ def _nearest_key(
             continue
         with contextlib.suppress(UnknownName):
             component = f.metadata["registry"].get(str(block.get("name")))
-            for parameter in dataclasses.fields(component):
-                places.setdefault(parameter.name, f"{name}.{parameter.name}")
+            for parameter in _fields(component):
+                places.setdefault(parameter, f"{name}.{parameter}")
     near = difflib.get_close_matches(key, places, n=1, cutoff=0.6)
     return f"did you mean '{places[near[0]]}'?" if near else did_you_mean(key, fields)
 
@@ -249,6 +249,16 @@ def _problem(detail: Any, at: str) -> Problem:
     return Problem(key, f"{message}, got {detail['input']!r}")
 
 
+def _fields(config: Any) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a dataclass, or of an instance of one, by name."""
+    return _fields_of(config if isinstance(config, type) else type(config))
+
+
+@cache
+def _fields_of(schema: Any) -> dict[str, dataclasses.Field[Any]]:
+    return {f.name: f for f in dataclasses.fields(schema)}
+
+
 @cache
 def _adapter(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(schema)
@@ -262,20 +272,22 @@ def _encode_field(f: dataclasses.Field[Any], value: Any) -> Any:
 
 def _hashed(config: Any) -> dict[str, Any]:
     view: dict[str, Any] = {}
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
+    for name, f in _fields(config).items():
+        value = getattr(config, name)
         if not f.metadata.get("hashed", True):
             continue
         if "as_before" in f.metadata and value == f.metadata["as_before"]:
             continue
         if "registry" in f.metadata:
-            view[f.name] = {"name": f.metadata["registry"].name_of(type(value)), **_hashed(value)}
+            view[name] = {"name": f.metadata["registry"].name_of(type(value)), **_hashed(value)}
         else:
-            view[f.name] = _plain(value)
+            view[name] = _plain(value)
     return view
 
 
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (str, int, float)):  # nearly all; the last test is slow
+        return value
     if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
     if isinstance(value, Mapping):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 StopReason = Literal["preempted", "timeout", "interrupted", "max_steps"]
 
@@ -28,12 +29,14 @@ class Control:
         max_steps: stop after this many optimizer steps in this process; None for no limit.
         heartbeat_seconds: how often the run tells the store where it is.
         job: the scheduler's name for this process, recorded in the run's state; empty without.
+        observe: shown every record that rank 0 writes to the run's metrics.
     """
 
     stop: StopReason | None = None
     max_steps: int | None = None
     heartbeat_seconds: float = 10.0
     job: str = ""
+    observe: Callable[[Mapping[str, Any]], None] | None = None
 
     def listen(self) -> None:
         """Have TERM, USR2 and INT ask for a stop. Main thread only."""

@@ -30,14 +30,16 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from lrscale.errors import UserError
 
 FORMAT = 1
+
+Observer = Callable[[Mapping[str, Any]], None]
 
 RunState = Literal[
     "running", "done", "diverged", "failed", "preempted", "timeout", "interrupted", "cancelled"
@@ -54,6 +56,7 @@ class State:
         state: see RunState. ``running`` is only as true as ``updated`` is recent.
         attempt: counts the processes that have worked on the run, from 1.
         step, total_steps: optimizer steps taken and planned.
+        resumed_from: the step that this attempt started from.
         epoch: passes over the data completed.
         loss: the last minibatch (or full-batch) loss seen; None before the first.
         started, updated: Unix seconds of this attempt's start and last sign of life.
@@ -66,6 +69,7 @@ class State:
     attempt: int
     step: int = 0
     total_steps: int = 0
+    resumed_from: int = 0
     epoch: int = 0
     loss: float | None = None
     started: float = 0.0
@@ -244,7 +248,10 @@ class RunDir:
     def state(self) -> State | None:
         """None before the first attempt."""
         raw = read_json(self.path / "state.json")
-        return None if raw is None else State(**raw)
+        if raw is None:
+            return None
+        known = {f.name for f in fields(State)}  # a later version may write more
+        return State(**{name: value for name, value in raw.items() if name in known})
 
     def summary(self) -> dict[str, Any] | None:
         return read_json(self.path / "summary.json")
@@ -278,9 +285,14 @@ class RunDir:
         }
         write_json(self.path / "state.json", stamped)
 
-    def open_metrics(self, attempt: int, resumed_from: int) -> MetricsWriter:
-        """The attempt's own metrics file; ``resumed_from`` is the step it starts after."""
-        writer = MetricsWriter(self._metrics_path(attempt))
+    def open_metrics(
+        self, attempt: int, resumed_from: int, observe: Observer | None = None
+    ) -> MetricsWriter:
+        """The attempt's own metrics file; ``resumed_from`` is the step it starts after.
+
+        ``observe`` is shown every record that is written.
+        """
+        writer = MetricsWriter(self._metrics_path(attempt), observe)
         writer.write({"kind": "attempt", "attempt": attempt, "step": resumed_from})
         return writer
 
@@ -360,11 +372,14 @@ class MetricsWriter:
     written as null.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, observe: Observer | None = None) -> None:
         self._file: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        self._observe = observe
 
     def write(self, record: Mapping[str, Any]) -> None:
         self._file.write(to_json(record) + "\n")
+        if self._observe is not None:
+            self._observe(record)
 
     def flush(self) -> None:
         """To the disk: called before a checkpoint, so that no step lies behind it unrecorded."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ("finished_sweep", "slurm_cluster")
+pytest_plugins = ("finished_sweep", "local_launcher", "slurm_cluster")
 
 # Prefixes and names of what a shell, a login node or a surrounding job may have set.
 FOREIGN = ("LRSCALE_", "WANDB_", "SLURM", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SUBMITIT_")

@@ -29,9 +29,9 @@ from lrscale.store import Store
 # Slurm warns this long before the time limit; a tenth of the limit, within these bounds.
 MIN_WARNING_SECONDS, MAX_WARNING_SECONDS = 30, 180
 
-# Variables that a surrounding job or launcher sets. sbatch takes those of Slurm for options, and
-# hands every variable on to the job.
-OF_SLURM = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_")
+# Variables that a surrounding job, a launcher or a person sets. sbatch takes its own for options,
+# and hands every variable on to the job.
+OF_SLURM = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SQUEUE_", "SUBMITIT_")
 OF_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 

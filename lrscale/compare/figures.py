@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from lrscale.compare.aggregate import select
 from lrscale.compare.comparison import Comparison, plain
 from lrscale.compare.curves import MOST, Line, Lines, band, load_groups, load_lines
+from lrscale.compare.gd_figures import draw_gd
+from lrscale.compare.gd_runs import is_gd, load_gd
 from lrscale.compare.provenance import Provenance, is_rate, seeds_text, words
 from lrscale.compare.style import STYLE, looks, save
 from lrscale.store import Store
@@ -34,6 +36,9 @@ Numbers = NDArray[np.float64]
 
 def draw(store: Store, comparison: Comparison, folder: Path) -> dict[str, list[Path]]:
     """Draw what the sweep has data for: title to files (PNG, then SVG) in ``folder``."""
+    if is_gd(comparison.runs):
+        with rc_context(STYLE):
+            return draw_gd(load_gd(store, comparison), folder)
     c, shown = comparison, load_lines(store, comparison)
     made: dict[str, list[Path]] = {}
     with rc_context(STYLE):

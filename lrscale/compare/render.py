@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 
 from lrscale.compare.aggregate import COUNTED
 from lrscale.compare.comparison import Comparison, Table, plain, tables
+from lrscale.compare.gd_sheets import Sheet
 from lrscale.compare.provenance import selection_rule, words
 
 TERMINAL_ROWS = 30  # longer tables are cut there, and whole in the files
@@ -39,7 +40,7 @@ def cells(table: Table, comparison: Comparison) -> tuple[list[str], list[list[st
     return headers, rows
 
 
-def print_tables(comparison: Comparison, console: Console) -> None:
+def print_tables(comparison: Comparison, console: Console, sheets: Sequence[Sheet] = ()) -> None:
     """The tables, what they come from, and the warnings, for a terminal or a pipe."""
     if comparison.notes:
         console.print(comparison.notes)
@@ -51,6 +52,10 @@ def print_tables(comparison: Comparison, console: Console) -> None:
         console.print(_rich(headers, rows[:TERMINAL_ROWS]))
         if len(rows) > TERMINAL_ROWS:
             console.print(f"… and {len(rows) - TERMINAL_ROWS} more rows in {table.name}.csv")
+    for sheet in sheets:
+        console.print(sheet.title, style="bold")
+        console.print(_rich(sheet.headers, sheet.rows))
+        console.print(sheet.note)
     console.print(f"{selection_rule(comparison.metric)} {comparison.provenance}")
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", style="yellow")
@@ -69,7 +74,9 @@ def _rich(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> RichTable:
     return made
 
 
-def markdown(comparison: Comparison, figures: Mapping[str, str]) -> str:
+def markdown(
+    comparison: Comparison, figures: Mapping[str, str], sheets: Sequence[Sheet] = ()
+) -> str:
     """A page: warnings first, then tables with captions, figures (title to file), provenance."""
     parts = [f"# {comparison.sweep}"]
     parts += [comparison.notes] if comparison.notes else []
@@ -81,6 +88,10 @@ def markdown(comparison: Comparison, figures: Mapping[str, str]) -> str:
         parts.append(f"## {table.title} – {comparison.provenance.data_title}")
         parts.append("\n".join(lines))
         parts.append(f"*{comparison.caption}*")
+    for sheet in sheets:
+        parts.append(f"## {sheet.title}")
+        head = [_line(sheet.headers), _line(["---"] * len(sheet.headers))]
+        parts += ["\n".join([*head, *map(_line, sheet.rows)]), f"*{sheet.note}*"]
     parts += [f"![{title}]({file})" for title, file in figures.items()]
     return "\n\n".join(parts) + "\n"
 

@@ -1,39 +1,29 @@
-"""One process's work on a run: what it leaves in the store."""
+"""One process's work on a run of gradient descent: what it measures, saves and leaves."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from lrscale import checkpoint
+from lrscale.attempt import Attempt
 from lrscale.control import Control, StopReason
-from lrscale.store import RunDir, RunState, State
+from lrscale.host import peak_resident_bytes
+from lrscale.store import RunDir
 from lrscale.theory.epochs import measured_epochs, sharpness_epochs
 from lrscale.theory.observables import measure
-from lrscale.theory.provenance import digest, peak_memory_bytes, provenance, title
+from lrscale.theory.provenance import digest, provenance, title
 from lrscale.theory.setting import new_setting, restored, saved
 from lrscale.workloads.gd import GDConfig
 
-SHARE = 0.02  # of the time, at most, goes into checkpoints
-
-_LEFT_AS: dict[StopReason, RunState] = {
-    "preempted": "preempted",
-    "timeout": "timeout",
-    "interrupted": "interrupted",
-    "max_steps": "interrupted",
-}
 _ONE_OF = {
     "layer_norms": "layer_norm",
     "layer_frobenius": "layer_frobenius",
     "imbalances": "imbalance",
 }
-# Of a record, what is not a metric.
-_BOOKKEEPING = {"kind", "epoch", "step", "seconds", "evaluation_seconds"}
 
 
-class Attempt:
+class GDAttempt:
     """A claim on a run, from the checkpoint that was found or from its start.
 
     Attributes:
@@ -50,22 +40,13 @@ class Attempt:
 
     def __init__(self, config: GDConfig, run_dir: RunDir, control: Control, device: str) -> None:
         started = time.perf_counter()
-        self.config, self._run_dir = config, run_dir
-        self._heartbeat_seconds = control.heartbeat_seconds
-        self._save_interval = 60 * config.checkpoint_minutes
-        attempt = run_dir.begin()
-        self.epoch, state = self._load()
-        kept = [r["step"] for r in run_dir.metrics() if r["kind"] == "epoch"]
-        self.recorded = max((k for k in kept if k <= self.epoch), default=-1)
-        self._metrics = run_dir.open_metrics(attempt, resumed_from=self.epoch)
-        self._state = replace(
-            run_dir.state() or State("running", attempt),
-            state="running", attempt=attempt, step=self.epoch, epoch=self.epoch,
-            total_steps=config.epochs, started=time.time(), job=control.job, cause="",
-        )  # fmt: skip
-        run_dir.write_state(self._state)
+        self.config = config
+        self._attempt = Attempt(run_dir, control, config.checkpoint_minutes, self._recorded)
+        self.epoch, self.recorded = self._attempt.step, self._attempt.evaluated
+        self._note_progress(self.epoch)
         self._provenances = [provenance(device)]
         self.seconds = {"startup": 0.0, "training": 0.0, "evaluation": 0.0, "checkpoint": 0.0}
+        state = self._attempt.saved
         if state is None:
             self.setting = new_setting(config)
         else:
@@ -74,16 +55,12 @@ class Attempt:
             earlier = [p for p in state["provenances"] if p != self._provenances[0]]
             self._provenances = earlier + self._provenances
         self.seconds["startup"] += time.perf_counter() - started
-        self._beat = self._saved_at = time.monotonic()
 
-    def _load(self) -> tuple[int, dict[str, Any] | None]:
-        """The newest checkpoint all of whose measurements are on record."""
-        if not checkpoint.checkpoints(self._run_dir.path):  # loading one imports torch
-            return 0, None
-        recorded = {r["step"] for r in self._run_dir.metrics() if r["kind"] == "epoch"}
-        missing = [k for k in measured_epochs(self.config) if k not in recorded]
-        up_to = missing[0] - 1 if missing else self.config.epochs
-        return checkpoint.load(self._run_dir.path, up_to=up_to) or (0, None)
+    def _recorded(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """The epoch up to which every measurement is on record."""
+        measured = {r["step"] for r in records if r["kind"] == "epoch"}
+        missing = [k for k in measured_epochs(self.config) if k not in measured]
+        return missing[0] - 1 if missing else self.config.epochs
 
     def record(self, epoch: int) -> None:
         """Measure the setting's weights and write it down."""
@@ -97,46 +74,37 @@ class Attempt:
             found["bound_holds"] = largest <= setting.theory["weight_bound"] * (1 + 1e-12)
         seconds = time.perf_counter() - started
         self.seconds["evaluation"] += seconds
-        self._metrics.write(
+        self._attempt.record(
             {
                 "kind": "epoch", "epoch": epoch, "step": epoch, **_flat(found),
                 "seconds": self.seconds["training"], "evaluation_seconds": seconds,
             }
         )  # fmt: skip
-        self._state = replace(self._state, loss=found["loss"])
+        self._note_progress(epoch, found["loss"])
 
     def heartbeat(self, epoch: int) -> None:
         """Tell the store where the run is, unless it was told a moment ago."""
-        self._state = replace(self._state, step=epoch, epoch=epoch)
-        if time.monotonic() - self._beat >= self._heartbeat_seconds:
-            self._metrics.flush()
-            self._run_dir.write_state(self._state)
-            self._beat = time.monotonic()
+        self._note_progress(epoch)
+        self._attempt.heartbeat()
 
     def save_due(self) -> bool:
-        return time.monotonic() - self._saved_at >= self._save_interval
+        return self._attempt.save_due()
 
     def save(self, epoch: int) -> None:
-        """A checkpoint of the setting. The next is not due before this one's cost is 2 %."""
-        started = time.monotonic()
-        self._metrics.flush()
-        self._run_dir.check_current(self._state.attempt)
+        """A checkpoint of the setting."""
+        started = time.perf_counter()
         state = {
             "setting": saved(self.setting),
             "seconds": self.seconds,
             "provenances": self._provenances,
         }
-        checkpoint.save(self._run_dir.path, epoch, state)
-        self._saved_at = time.monotonic()
-        cost = self._saved_at - started
-        self.seconds["checkpoint"] += cost
-        self._save_interval = max(60 * self.config.checkpoint_minutes, cost / SHARE)
+        self._attempt.save(epoch, state)
+        self.seconds["checkpoint"] += time.perf_counter() - started
 
     def leave(self, epoch: int, reason: StopReason) -> None:
         """The run stops here, to be resumed."""
-        self._metrics.close()
-        state = _LEFT_AS[reason]
-        self._run_dir.write_state(replace(self._state, state=state, step=epoch, epoch=epoch))
+        self._note_progress(epoch)
+        self._attempt.leave(reason)
 
     def finish(self, state: Literal["done", "diverged"], epoch: int) -> None:
         """The run has ended: write the summary, with the last measurements."""
@@ -146,16 +114,9 @@ class Attempt:
             if setting.theory["bound"]:
                 ratio = setting.step_sizes.eta_max / setting.theory["bound"]
                 cause += f" is {ratio:.3g} times the theorem's bound"
-        self._metrics.close()
-        records = [r for r in self._run_dir.metrics() if r["kind"] == "epoch"]
-        last = records[-1]
         summary = {
-            "step": epoch,
-            "epoch": epoch,
-            "metrics": {name: value for name, value in last.items() if name not in _BOOKKEEPING},
-            "attempts": self._state.attempt,
             "seconds": self.seconds,
-            "peak_memory_bytes": peak_memory_bytes(),
+            "peak_memory_bytes": peak_resident_bytes(),
             "parameters": sum(w.size for w in setting.weights),
             "weights": digest(setting.weights),
             "data": title(self.config),
@@ -164,9 +125,10 @@ class Attempt:
             **self._provenances[-1],
             "mixed": len(self._provenances) > 1,
         }
-        ended = replace(self._state, state=state, step=epoch, epoch=epoch, cause=cause)
-        self._run_dir.finish(ended, summary)
-        checkpoint.remove(self._run_dir.path)
+        self._attempt.finish(state, epoch, epoch, summary, cause)
+
+    def _note_progress(self, epoch: int, loss: float | None = None) -> None:
+        self._attempt.progress(epoch, self.config.epochs, epoch, loss)
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, Any]:

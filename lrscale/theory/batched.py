@@ -147,7 +147,8 @@ class BatchedGradientDescent:
             if names[layer] != "linear":
                 signal = signal * _SLOPE[names[layer]](values[layer + 1])
             slope = signal @ values[layer].mT
-            signal = weights[layer].mT @ signal
+            if layer > 0:
+                signal = weights[layer].mT @ signal
             weights[layer].add_(minus_eta * slope)
 
     def _forward(self, inputs: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:

@@ -13,9 +13,11 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from lrscale.control import Control, Outcome, StopReason
 from lrscale.errors import UserError
 from lrscale.store import RunDir
-from lrscale.theory.attempt import Attempt
-from lrscale.theory.engine import BLOCK, GradientDescent
+from lrscale.theory.attempt import GDAttempt
+from lrscale.theory.engine import BLOCK, GradientDescent, StepSizes, engine_coordinates
 from lrscale.theory.epochs import measured_epochs
+from lrscale.theory.problem import make_problem
+from lrscale.theory.starts import make_start
 from lrscale.workloads.gd import GDConfig
 
 LOOK_SECONDS = 0.25  # between two looks at the outside: a stop is heeded about that soon
@@ -35,6 +37,13 @@ def run(config: GDConfig, run_dir: RunDir, control: Control) -> Outcome:
     return outcome
 
 
+def prepare(config: GDConfig) -> None:
+    """Load the compiled steps: processes forked from this one need not, half a second each."""
+    with threadpool_limits(1):
+        problem, weights = engine_coordinates(make_problem(config), make_start(config))
+        GradientDescent(problem, weights, StepSizes(0.0), config.dtype).advance(1)
+
+
 def run_together(
     configs: Sequence[GDConfig], run_dirs: Sequence[RunDir], control: Control
 ) -> list[Outcome]:
@@ -48,7 +57,7 @@ def run_together(
     outcomes: dict[int, Outcome] = {}
     with threadpool_limits(1):  # the matrices are small: more threads would only get in the way
         attempts = [
-            Attempt(config, run_dir, control, device)
+            GDAttempt(config, run_dir, control, device)
             for config, run_dir in zip(configs, run_dirs, strict=True)
         ]
         for number, attempt in enumerate(attempts):
@@ -102,9 +111,10 @@ class Solo:
         return [self._descent.at_floor()]
 
 
-def carry_on(attempts: Sequence[Attempt], descents: Descents, control: Control) -> list[Outcome]:
+def carry_on(attempts: Sequence[GDAttempt], descents: Descents, control: Control) -> list[Outcome]:
     """Step, measure and save until every run has ended or ``control`` asks for a stop."""
     group = _Group(attempts, descents)
+    group.start()
     config = attempts[0].config
     measured = measured_epochs(config)
     stop_at = min(config.epochs, descents.epoch + (control.max_steps or config.epochs))
@@ -130,7 +140,7 @@ def carry_on(attempts: Sequence[Attempt], descents: Descents, control: Control) 
 class _Group:
     """The runs of one ``Descents``, each with its own record."""
 
-    def __init__(self, attempts: Sequence[Attempt], descents: Descents) -> None:
+    def __init__(self, attempts: Sequence[GDAttempt], descents: Descents) -> None:
         self._attempts, self._descents = attempts, descents
         self._outcomes: dict[int, Outcome] = {}
 
@@ -140,6 +150,13 @@ class _Group:
 
     def outcomes(self) -> list[Outcome]:
         return [self._outcomes[n] for n in range(len(self._attempts))]
+
+    def start(self) -> None:
+        """A step that is undone: compilation is no part of the training."""
+        started = time.perf_counter()
+        self._descents.at_floor()
+        for attempt in self._attempts:
+            attempt.seconds["startup"] += time.perf_counter() - started
 
     def advance(self, steps: int) -> float:
         """Take steps; the seconds that took, of which each run is charged its share."""
@@ -187,7 +204,7 @@ class _Group:
             attempt.setting.weights = weights
 
 
-def _shape(attempt: Attempt) -> tuple[Any, ...]:
+def _shape(attempt: GDAttempt) -> tuple[Any, ...]:
     """Runs that agree in this can step together and are measured at the same epochs."""
     config, problem = attempt.config, attempt.setting.problem
     return (
@@ -196,7 +213,7 @@ def _shape(attempt: Attempt) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _descents(attempts: Sequence[Attempt], device: str) -> Descents:
+def _descents(attempts: Sequence[GDAttempt], device: str) -> Descents:
     settings, config = [a.setting for a in attempts], attempts[0].config
     if device == "cpu":
         (setting,) = settings

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import platform
-import resource
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrscale.host import cpu_name, versions
 from lrscale.theory.kernels import vector_bytes
 from lrscale.workloads.gd import GDConfig, GivenInput
 
-LIBRARIES = ("numpy", "scipy", "numba", "torch", "lrscale")
+# Looked up once for all the runs that are forked from here.
+CPU, VERSIONS = cpu_name(), versions(("numpy", "scipy", "numba", "torch", "lrscale"))
 
 
 def provenance(device: str) -> dict[str, Any]:
@@ -33,18 +30,9 @@ def provenance(device: str) -> dict[str, Any]:
     return {
         "device": device,
         "threads": 1,
-        "hardware": {"cpu": _cpu_name(), "vector_bytes": vector_bytes(), "gpu": gpu},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: _version(name) for name in LIBRARIES},
-        },
+        "hardware": {"cpu": CPU, "vector_bytes": vector_bytes(), "gpu": gpu},
+        "versions": VERSIONS,
     }
-
-
-def peak_memory_bytes() -> int:
-    """The most resident memory that this process has had, imports included."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def digest(weights: Sequence[NDArray[Any]]) -> str:
@@ -63,20 +51,3 @@ def title(config: GDConfig) -> str:
     name = type(config.input).__name__.removesuffix("Input").lower()
     noise = f", noise {config.noise:g}" if config.noise else ""
     return f"{name} X of {config.dim} × {config.input.samples}, target of rank {config.rank}{noise}"
-
-
-def _version(library: str) -> str | None:
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_name() -> str:
-    """The processor's own name for itself; the architecture where it gives none."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from lrscale.errors import UserError
 from lrscale.theory.bounds import best_bound, constants
 from lrscale.theory.engine import GradientDescent, StepSizes, engine_coordinates
-from lrscale.theory.observables import loss, sharpness
+from lrscale.theory.observables import gradient, loss, sharpness
 from lrscale.theory.problem import Array, Problem
 from lrscale.workloads.gd import BoundStep, ConstantStep, DecreasingStep, EdgeStep
 
@@ -79,7 +79,8 @@ def end_state(
 
     ``converged``: over the last epochs the loss never rises by more than a millionth of itself,
     rounding at the floor aside; it may still be falling. ``oscillating``: it stays finite but
-    does rise. ``diverged``: it is not finite any more.
+    does rise, or every gradient has become zero at some loss, as where all relu units are dead.
+    ``diverged``: it is not finite any more.
     """
     descent = GradientDescent(*engine_coordinates(problem, weights), StepSizes(eta), dtype)
     descent.advance(max(epochs - TAIL, 0))
@@ -88,12 +89,19 @@ def end_state(
         descent.advance(1)
         if descent.diverged is not None:
             return "diverged"
-        tail.append(loss(descent.problem, [w.astype(np.float64) for w in descent.weights]))
+        tail.append(loss(descent.problem, _double(descent)))
     epsilon = float(np.finfo(dtype).eps)
     relative = max(1e-6, 1e3 * epsilon)
     rounding = 1e4 * (epsilon * float(np.linalg.norm(problem.targets))) ** 2
     rises = np.diff(tail) > relative * np.array(tail[:-1]) + rounding
-    return "oscillating" if rises.any() else "converged"
+    dead = tail[-1] > rounding and not any(
+        g.any() for g in gradient(descent.problem, _double(descent))
+    )
+    return "oscillating" if rises.any() or dead else "converged"
+
+
+def _double(descent: GradientDescent) -> list[Array]:
+    return [w.astype(np.float64) for w in descent.weights]
 
 
 def scan(trial: Trial, guess: float, resolution: float) -> Bracket:
@@ -104,12 +112,14 @@ def scan(trial: Trial, guess: float, resolution: float) -> Bracket:
     ``resolution``. The border need not be a point, so nothing is bisected.
 
     Raises:
-        UserError: no step down to 1e−12 of the guess converges.
+        UserError: no step down to 1e−12 of the guess converges, or some still do at 1e12 times it.
     """
     stride = max(1, round(math.log(2) / math.log(resolution)))
     ends: dict[int, EndState] = {}
 
     def converges(place: int) -> bool:
+        if place * math.log(resolution) > math.log(1e12):
+            raise UserError("step_size: the scan found no step from which on none converges")
         if place not in ends:
             ends[place] = trial(guess * resolution**place)
         return ends[place] == "converged"

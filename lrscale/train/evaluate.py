@@ -46,6 +46,5 @@ def _means(task: Task, split: Split, after_batch: Callable[[], None]) -> dict[st
                 sums[name] = sums.get(name, 0.0) + value.double()
         after_batch()
     names = runtime.share(list(sums))  # a rank without examples has no names of its own
-    nothing = torch.zeros((), dtype=torch.float64, device=runtime.device)
-    ranks = runtime.gather(torch.stack([sums.get(name, nothing) for name in names]))
+    ranks = runtime.gather([float(sums.get(name, 0.0)) for name in names])
     return {name: sum(column) / examples for name, *column in zip(names, *ranks, strict=True)}

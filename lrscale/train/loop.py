@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from lrscale.attempt import Attempt, Record
 from lrscale.config import TrainConfig
 from lrscale.control import Control, Outcome, StopReason
 from lrscale.store import RunDir
 from lrscale.train.clock import Clock
 from lrscale.train.evaluate import evaluate
-from lrscale.train.journal import Journal
 from lrscale.train.provenance import digest, peak_memory_bytes, provenance
 from lrscale.train.pulse import Pulse
 from lrscale.train.runtime import Runtime
@@ -35,9 +36,16 @@ def run(config: TrainConfig, run_dir: RunDir, control: Control) -> Outcome:
     """
     clock = Clock()
     with Runtime(config) as runtime:
-        journal = Journal(config, run_dir, runtime, control)
+        attempt = Attempt(
+            run_dir,
+            control,
+            config.checkpoint_minutes,
+            _recorded,
+            writes=runtime.rank == 0,
+            share=runtime.share,
+        )
         task = build(config, runtime)
-        return Trainer(config, task, journal, control, clock).run()
+        return Trainer(config, task, attempt, control, clock).run()
 
 
 class Stopped(Exception):
@@ -57,27 +65,29 @@ class Diverged(Exception):
 
 
 class Trainer:
-    """A task on its way from the journal's step to its end.
+    """A task on its way from the attempt's step to its end.
 
     Steps are counted in optimizer steps taken: the loss of step s is that of the s-th batch,
     before the s-th update.
     """
 
     def __init__(
-        self, config: TrainConfig, task: Task, journal: Journal, control: Control, clock: Clock
+        self, config: TrainConfig, task: Task, attempt: Attempt, control: Control, clock: Clock
     ) -> None:
-        self.config, self.task, self.journal = config, task, journal
+        self.config, self.task, self.attempt = config, task, attempt
         self.control, self.clock, self.runtime = control, clock, task.runtime
-        self.step = journal.step
-        self.saved_step, self.evaluated = journal.step, journal.evaluated
-        self.stop_at = self.step + control.max_steps if control.max_steps else task.total_steps
-        self.loss_sum = 0.0  # of the epoch under way, up to the last look
+        self.step = self.saved_step = attempt.step
+        self.evaluated = max(0, attempt.evaluated)  # there is nothing to evaluate at the start
+        most = task.total_steps if control.max_steps is None else control.max_steps
+        self.stop_at = self.step + most
+        self.loss: float | None = None  # at the last look
+        self.loss_sum = 0.0  # of the epoch under way, up to then
         self.evaluation_seconds = 0.0
-        self.pending: list[tuple[Tensor, float]] = []  # loss and learning rate since that look
+        self.pending: list[tuple[Tensor, float]] = []  # loss and learning rate since then
         self.provenances = [provenance(self.runtime)]
         self.pulse = Pulse(self.runtime, control, self.step)
-        if journal.saved is not None:
-            self._restore(journal.saved)
+        if attempt.saved is not None:
+            self._restore(attempt.saved)
         self._note_progress(self.step)
 
     def run(self) -> Outcome:
@@ -87,7 +97,7 @@ class Trainer:
             if stopped.reason != "max_steps":
                 self.control.stop = stopped.reason  # also where only another rank was asked
             self._save()
-            self.journal.leave(stopped.reason)
+            self.attempt.leave(stopped.reason)
             return Outcome("stopped", self.step, stopped.reason)
         except Diverged as diverged:
             self._finish("diverged", diverged.step)
@@ -100,11 +110,9 @@ class Trainer:
         per_epoch = self.task.order.steps_per_epoch
         while True:
             epoch, into_epoch = divmod(self.step, per_epoch)
-            last = self.step == self.task.total_steps
-            chosen = last or (into_epoch == 0 and epoch % self.config.eval_every == 0)
-            if chosen and self.step > self.evaluated:
+            if self.evaluated < self.step == self._next_evaluation(self.step - 1):
                 self._evaluate(epoch)
-            if last:
+            if self.step == self.task.total_steps:
                 return
             self._train_epoch(epoch, into_epoch)
 
@@ -113,10 +121,7 @@ class Trainer:
         task, runtime, pulse = self.task, self.runtime, self.pulse
         indices = task.order.batches(epoch, first)
         batches = task.source.batches("train", indices, (self.config.seed, epoch))
-        if first == 0:
-            self.loss_sum = 0.0
         self.clock.enter("training")
-        pulse.rest(self.step)
         for step in range(self.step, (epoch + 1) * task.order.steps_per_epoch):
             runtime.reseed(step)
             rate = task.set_rate(step)
@@ -128,18 +133,24 @@ class Trainer:
     def _look_up(self) -> None:
         """Between two steps: record the losses since the last look; save or leave if need be."""
         self._record_steps()
-        into_epoch = self.step % self.task.order.steps_per_epoch
-        ahead = self.evaluation_seconds if into_epoch == 0 else 0.0
-        boundary = self.step - into_epoch + self.task.order.steps_per_epoch
-        limit = min(boundary, self.stop_at) if self.step < self.stop_at else boundary
-        stop, save = self.pulse.agree(self.step, limit, self.journal.save_due(ahead))
+        evaluation = self._next_evaluation(self.step - 1)
+        ahead = self.evaluation_seconds if self.step == evaluation else 0.0
+        limit = self._next_evaluation(self.step)
+        if self.step < self.stop_at:
+            limit = min(limit, self.stop_at)
+        stop, save = self.pulse.agree(self.step, limit, self.attempt.save_due(ahead))
         if stop is None and self.stop_at <= self.step < self.task.total_steps:
             stop = "max_steps"
         if stop is not None:
             raise Stopped(stop)
         if save:
             self._save()
-        self.journal.heartbeat()
+        self.attempt.heartbeat()
+
+    def _next_evaluation(self, step: int) -> int:
+        """The first step after ``step`` that is followed by an evaluation."""
+        every = self.config.eval_every * self.task.order.steps_per_epoch
+        return min((step // every + 1) * every, self.task.total_steps)
 
     def _record_steps(self) -> None:
         """Raises Diverged at the first loss that is not finite; what came after is dropped."""
@@ -148,17 +159,24 @@ class Trainer:
         self.pending = []
         finite = list(itertools.takewhile(math.isfinite, losses))
         first = self.step - len(losses)
-        for loss in finite:  # one by one, so that where the looks fall makes no difference
-            self.loss_sum += loss
+        for step, loss in enumerate(finite, first):
+            # One by one, so that where the looks fall makes no difference.
+            into_epoch = step % self.task.order.steps_per_epoch
+            self.loss_sum = self.loss_sum + loss if into_epoch else loss
         kept = min(len(finite) + 1, len(losses))
-        self.journal.steps(first + kept, losses[:kept], rates[:kept])
-        self._note_progress(first + kept, losses[kept - 1])
+        self.attempt.record(
+            {"kind": "steps", "step": first + kept, "loss": losses[:kept], "lr": rates[:kept]}
+        )
+        self.loss = losses[kept - 1]
+        self._note_progress(first + kept)
         if kept > len(finite):
             raise Diverged(first + kept)
 
     def _mean_losses(self, losses: list[Tensor]) -> list[float]:
         """Each step's loss over its global batch: the mean of the ranks' losses."""
-        ranks = self.runtime.gather(torch.stack(losses).double())
+        ranks = self.runtime.gather(torch.stack(losses).tolist())
+        if len(ranks) == 1:
+            return ranks[0]
         return [sum(step) / len(step) for step in zip(*ranks, strict=True)]
 
     def _evaluate(self, epoch: int) -> None:
@@ -172,7 +190,7 @@ class Trainer:
                 stop, _ = pulse.agree(tick, limit=tick + 1_000)
                 if stop is not None:
                     raise Stopped(stop)
-                self.journal.heartbeat()
+                self.attempt.heartbeat()
 
         started = time.perf_counter()
         with self.clock.during("evaluation"):
@@ -180,8 +198,9 @@ class Trainer:
         self.evaluation_seconds = time.perf_counter() - started
         if not all(map(math.isfinite, metrics.values())):
             raise Diverged(self.step)
-        self.journal.epoch(
+        self.attempt.record(
             {
+                "kind": "epoch",
                 "epoch": epoch,
                 "step": self.step,
                 "minibatch_loss": self.loss_sum / self.task.order.steps_per_epoch,
@@ -191,6 +210,7 @@ class Trainer:
             }
         )
         self.evaluated = self.step
+        self.pulse.rest(self.step)
 
     # --- what outlives the process
 
@@ -201,16 +221,17 @@ class Trainer:
         with self.clock.during("checkpoint"):
             state = {
                 "task": self.task.state(),
+                "loss": self.loss,
                 "loss_sum": self.loss_sum,
                 "seconds": self.clock.seconds(),
                 "provenances": self.provenances,
             }
-            self.journal.save(self.step, state)
+            self.attempt.save(self.step, state)
         self.saved_step = self.step
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.task.load_state(saved["task"])
-        self.loss_sum = saved["loss_sum"]
+        self.loss, self.loss_sum = saved["loss"], saved["loss_sum"]
         self.clock.carry(saved["seconds"])
         here = self.provenances[0]
         self.provenances = [p for p in saved["provenances"] if p != here] + [here]
@@ -227,8 +248,19 @@ class Trainer:
             **self.provenances[-1],
             "mixed": len(self.provenances) > 1,
         }
-        self.journal.finish(state, step, step // self.task.order.steps_per_epoch, summary)
+        self.attempt.finish(state, step, step // self.task.order.steps_per_epoch, summary)
 
-    def _note_progress(self, step: int, loss: float | None = None) -> None:
+    def _note_progress(self, step: int) -> None:
         epoch = step // self.task.order.steps_per_epoch
-        self.journal.progress(step, self.task.total_steps, epoch, loss)
+        self.attempt.progress(step, self.task.total_steps, epoch, self.loss)
+
+
+def _recorded(records: Sequence[Record]) -> int:
+    """The step up to which every step's loss is on record."""
+    recorded = 0
+    for record in records:
+        if record["kind"] == "steps":
+            if record["step"] - len(record["loss"]) != recorded:
+                break
+            recorded = int(record["step"])
+    return recorded

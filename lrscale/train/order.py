@@ -16,16 +16,25 @@ from lrscale.errors import UserError
 INITIALISATION, ORDER, STEP = range(3)
 
 _MASK = 2**64 - 1
+_GOLDEN = (
+    0x9E3779B97F4A7C15  # odd: its multiples repeat after 2^64, and their low halves after 2^32
+)
 
 
 def derive(seed: int, *counters: int) -> int:
     """A 64-bit seed, well mixed: SplitMix64 (Steele, Lea and Flood 2014) over the counters."""
     for counter in counters:
-        seed = (seed + (counter + 1) * 0x9E3779B97F4A7C15) & _MASK
+        seed = (seed + (counter + 1) * _GOLDEN) & _MASK
         seed = ((seed ^ (seed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         seed = ((seed ^ (seed >> 27)) * 0x94D049BB133111EB) & _MASK
         seed ^= seed >> 31
     return seed
+
+
+def nth(seed: int, n: int) -> int:
+    """The n-th of a stream of seeds that all differ, in their low 32 bits as well (all that
+    torch's CPU generator looks at); a quarter of the time of ``derive``, for use at each step."""
+    return (seed + n * _GOLDEN) & _MASK
 
 
 class Order:

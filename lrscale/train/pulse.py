@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import NamedTuple, get_args
 
-import torch
-
 from lrscale.control import Control, StopReason
 from lrscale.train.runtime import Runtime
 
@@ -59,10 +57,8 @@ class Pulse:
         # Doubling at most: the first ticks of a process are slow.
         interval = max(1, min(2 * self._interval, MOST_TICKS, int(SECONDS / max(pace, 1e-9))))
         stop = self._control.stop
-        wish = [1 + _REASONS.index(stop) if stop else 0, int(save), interval]
-        ranks = self._runtime.gather(
-            torch.tensor(wish, dtype=torch.float64, device=self._runtime.device)
-        )
+        wish = [1 + _REASONS.index(stop) if stop else 0, save, interval]
+        ranks = self._runtime.gather([float(w) for w in wish])
         reasons = [_REASONS[int(rank[0]) - 1] for rank in ranks if rank[0]]
         self._last, self._time, self._interval = tick, now, int(ranks[0][2])
         self.next = min(tick + self._interval, limit)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TypeVar, cast
 
@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 
 from lrscale.config import TrainConfig
 from lrscale.errors import UserError
-from lrscale.train.order import STEP, derive
+from lrscale.train.order import STEP, derive, nth
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ class Runtime:
     Attributes:
         rank, world: this process and their number.
         device: where it computes.
+        scaler: of the loss under fp16; elsewhere None.
 
     Raises:
         UserError: the device or precision asked for is not there, or GPUs were allotted that
@@ -45,9 +46,10 @@ class Runtime:
 
     def __init__(self, config: TrainConfig) -> None:
         use_cpu = _on_cpu(config)
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         if config.deterministic != torch.are_deterministic_algorithms_enabled():
-            torch.use_deterministic_algorithms(config.deterministic)  # imports for 2 s
+            torch.use_deterministic_algorithms(config.deterministic)
         if not use_cpu:
             _count_visible_gpus_only()
         self._accelerator = Accelerator(
@@ -63,12 +65,12 @@ class Runtime:
         self.rank: int = self._accelerator.process_index
         self.world: int = self._accelerator.num_processes
         self.device: torch.device = self._accelerator.device
+        self.scaler: torch.amp.GradScaler | None = self._accelerator.scaler
         self._step_seed = derive(config.seed, STEP, self.rank)
-        self._generator = (
-            torch.cuda.default_generators[self.device.index or 0]
-            if self.device.type == "cuda"
-            else torch.default_generator
-        )
+        self._generator = torch.default_generator
+        if self.device.type == "cuda":
+            index = torch.cuda.current_device()  # which also makes the generators
+            self._generator = torch.cuda.default_generators[index]
 
     def __enter__(self) -> Runtime:
         return self
@@ -116,45 +118,40 @@ class Runtime:
 
     def prepare_optimizer(self, optimizer: Optimizer) -> Optimizer:
         """Wrapped where fp16 scales the loss; elsewhere as it is."""
-        if self._accelerator.scaler is None:
+        if self.scaler is None:
             return optimizer
         return cast(Optimizer, self._accelerator.prepare_optimizer(optimizer))
 
-    @property
-    def scaler(self) -> torch.amp.GradScaler | None:
-        """What scales the loss under fp16."""
-        return cast("torch.amp.GradScaler | None", self._accelerator.scaler)
-
     def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradients to the parameters' own, averaged over ranks."""
         torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
 
     def clip(self, model: nn.Module, norm: float) -> None:
         """Scale the gradients down to a global norm of at most ``norm``."""
         self._accelerator.clip_grad_norm_(model.parameters(), norm)
 
-    def averaging(self, model: nn.Module, now: bool) -> AbstractContextManager[None]:
-        """Whether a backward pass inside averages gradients over ranks, or only adds them up."""
-        if now or self.world == 1:
-            return nullcontext()
+    def not_averaging(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Inside, gradients are not averaged: the first ``backward`` after it does for all."""
         return cast("AbstractContextManager[None]", self._accelerator.no_sync(model))
 
     # --- randomness
 
     def reseed(self, step: int) -> None:
         """What the step draws on the device (dropout) is a function of (seed, step, rank)."""
-        self._generator.manual_seed(derive(self._step_seed, step))
+        self._generator.manual_seed(nth(self._step_seed, step))
 
     # --- the other ranks
 
-    def gather(self, values: Tensor) -> list[list[float]]:
-        """Every rank's ``values`` (1-dimensional float64), in the order of ranks. Collective.
+    def gather(self, values: list[float]) -> list[list[float]]:
+        """Every rank's ``values``, equally many, in the order of ranks. Collective.
 
         Not an all-reduce, whose order of summation depends on the number of values.
         """
         if self.world == 1:
-            return [values.tolist()]
-        ranks = [torch.empty_like(values) for _ in range(self.world)]
-        distributed.all_gather(ranks, values)
+            return [values]
+        mine = torch.tensor(values, dtype=torch.float64, device=self.device)
+        ranks = [torch.empty_like(mine) for _ in range(self.world)]
+        distributed.all_gather(ranks, mine)
         return cast("list[list[float]]", torch.stack(ranks).tolist())
 
     def share(self, value: T) -> T:

@@ -28,8 +28,8 @@ class Task:
         workload: loss and metrics.
         model: the network itself: evaluated and saved.
         wrapped: what is trained: the same, with gradients averaged over ranks.
-        optimizer: over the model's parameters.
-        peaks: learning rate of each parameter group, which the schedule multiplies.
+        optimizer: over the model's parameters; each group's ``initial_lr`` is the peak that the
+            schedule scales.
         total_steps: optimizer steps of the whole run.
         cycles_momentum: the schedule sets the momentum (Adam's β₁) too.
     """
@@ -42,7 +42,6 @@ class Task:
     model: nn.Module
     wrapped: nn.Module
     optimizer: Optimizer
-    peaks: list[float]
     total_steps: int
     cycles_momentum: bool
 
@@ -50,8 +49,8 @@ class Task:
         """Set what the schedule says for ``step``; the first group's learning rate."""
         schedule, groups = self.config.schedule, self.optimizer.param_groups
         factor: float = schedule.factor(step, self.total_steps)
-        for group, peak in zip(groups, self.peaks, strict=True):
-            group["lr"] = peak * factor
+        for group in groups:
+            group["lr"] = group["initial_lr"] * factor
         if self.cycles_momentum:
             momentum = schedule.momentum(step, self.total_steps)
             for group in groups:
@@ -59,23 +58,29 @@ class Task:
                     group["betas"] = (momentum, *group["betas"][1:])
                 else:
                     group["momentum"] = momentum
-        return self.peaks[0] * factor
+        rate: float = groups[0]["lr"]
+        return rate
 
     def take_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
         """One optimizer step on the next micro-batches; their mean loss before it."""
-        accumulation = self.config.accumulation
-        self.optimizer.zero_grad()
         losses = []
-        for remaining in reversed(range(accumulation)):
-            inputs, targets = next(batches)
-            with self.runtime.averaging(self.wrapped, now=remaining == 0):
-                loss = self.workload.loss(self.wrapped(inputs), targets)
-                self.runtime.backward(loss / accumulation if accumulation > 1 else loss)
-            losses.append(loss.detach())
+        self.optimizer.zero_grad()
+        if self.config.accumulation > 1:
+            with self.runtime.not_averaging(self.wrapped):
+                losses = [self._add_gradients(batches) for _ in range(self.config.accumulation - 1)]
+        losses.append(self._add_gradients(batches))
         if self.config.grad_clip is not None:
             self.runtime.clip(self.model, self.config.grad_clip)
         self.optimizer.step()
-        return losses[0] if accumulation == 1 else torch.stack(losses).mean()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+    def _add_gradients(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
+        """Forward and backward pass of one micro-batch; its mean loss."""
+        inputs, targets = next(batches)
+        loss: Tensor = self.workload.loss(self.wrapped(inputs), targets)
+        share = self.config.accumulation
+        self.runtime.backward(loss if share == 1 else loss / share)
+        return loss.detach()
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it: tensors and plain values. Schedule and order have no
@@ -122,6 +127,8 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
 
     runtime.settle(model, first_loss)
     optimizer = config.optimizer.build(model)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
     return Task(
         config=config,
         runtime=runtime,
@@ -131,7 +138,6 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
         model=model,
         wrapped=wrapped,
         optimizer=runtime.prepare_optimizer(optimizer),
-        peaks=[group["lr"] for group in optimizer.param_groups],
         total_steps=config.epochs * order.steps_per_epoch,
         cycles_momentum=_cycles_momentum(config, optimizer),
     )

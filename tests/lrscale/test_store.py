@@ -193,9 +193,12 @@ def test_reset_forgets_all_but_the_configuration(run_dir: RunDir):
     work(run_dir, 0, 10, chunk=5)
     run_dir.write_state(State("running", 1))
     run_dir.reset()
-    assert [path.name for path in run_dir.path.iterdir()] == ["config.json"]
+    assert {path.name for path in run_dir.path.iterdir()} == {"config.json", "metrics-0002.jsonl"}
     assert run_dir.state() is None
     assert run_dir.metrics() == []
+    with pytest.raises(Superseded):  # a process that was still at it
+        run_dir.check_current(1)
+    assert run_dir.begin() == 3
 
 
 # --- one writer

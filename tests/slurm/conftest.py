@@ -30,7 +30,7 @@ DIGITS = {
 
 # One file and no edit elsewhere: an optimizer for the tests' copy of the code. It is SGD, but
 # takes its time and fails while somebody wishes.
-SLOW = '''
+SLOW = """
 from __future__ import annotations
 
 import os
@@ -56,7 +56,7 @@ class Slow(SGD):
         optimizer = super().build(model)
         optimizer.register_step_pre_hook(before_step)
         return optimizer
-'''
+"""
 
 
 @dataclass

@@ -152,7 +152,7 @@ def test_a_preamble_that_fails(launcher, slurm):
 
 def test_interpreter_preamble_and_odd_paths(launcher):
     """The profile's own ``python``; whatever the preamble exports, and wherever it goes."""
-    launcher.root = launcher.folder / "a b'c \"d\" $e"
+    launcher.root = launcher.folder / 'a b\'c "d" $e'
     wrapper = launcher.folder / "my python"
     wrapper.write_text(f'#!/bin/sh\necho "$GREETING, $1"\nshift\nexec {sys.executable} "$@"\n')
     wrapper.chmod(0o700)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 
-
 def test_two_tasks_and_two_nodes_compute_what_one_process_does(launcher, slurm, reference, losses):
     arms = {
         "tasks": {"seeds": [0], "resources": {"tasks_per_node": 2}},
@@ -14,7 +13,9 @@ def test_two_tasks_and_two_nodes_compute_what_one_process_does(launcher, slurm, 
     launcher.submit(launcher.sweep(arms=arms))
     jobs = launcher.jobs()
     shapes = ["%D %C" for _ in jobs]
-    asked = [slurm.squeue("-j", job, "-o", shape)[0] for job, shape in zip(jobs, shapes, strict=True)]
+    asked = [
+        slurm.squeue("-j", job, "-o", shape)[0] for job, shape in zip(jobs, shapes, strict=True)
+    ]
     assert asked == ["1 2", "2 2"]
     expected = [reference(seed) for seed in (0, 1)]
     launcher.finish()

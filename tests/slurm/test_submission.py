@@ -39,6 +39,14 @@ def test_two_commands_in_the_same_second_submit_once(launcher, slurm, job_ids):
     assert len(launcher.jobs()) == 1
 
 
+def test_what_a_person_has_squeue_show_hides_no_job(launcher, slurm):
+    launcher.env |= {"SQUEUE_STATES": "CANCELLED", "SQUEUE_PARTITION": "high"}
+    sweep, held = launcher.sweep(), launcher.profile(**HELD)
+    for _ in range(2):
+        launcher.submit(sweep, "--profile", held)
+    assert len(launcher.jobs()) == len(slurm.squeue()) == 1
+
+
 def test_an_array_is_cut_to_what_the_controller_takes(launcher, slurm, job_ids):
     output = launcher.submit(launcher.sweep(seeds=45), "--profile", launcher.profile(**HELD))
     jobs = job_ids(output)

@@ -9,6 +9,7 @@ import pytest
 
 from launch import sweep
 from lrscale.config import decode, identity
+from lrscale.workloads.gd import BoundStep
 
 FOLDER = Path(__file__).parents[2] / "sweeps"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -21,6 +22,15 @@ POINTS = {
     "mnist_random": 10,
     "mnist_random_lr": 10,
     "mnist_cnn": 3 * 3,
+}
+
+# Gradient descent on deep networks: points and seeds of each.
+GD = {
+    "gd_linear": (2 * 3, 3),
+    "gd_tanh": (3, 3),
+    "gd_decreasing": ((1 + 3) * 2 * 3, 3),
+    "gd_balance": (5 * 3, 100),
+    "gd_edge": (3 * 3, 3),
 }
 
 
@@ -60,3 +70,21 @@ def test_every_mnist_sweep_runs_on_the_full_set_by_one_override() -> None:
     for path in FOLDER.glob("mnist_*.yaml"):
         wanted = sweep.expand(sweep.read(path, ["data.root=/somewhere"]))
         assert {decode(run.config).data.variant for run in wanted} == {"full"}
+
+
+@pytest.mark.parametrize(("name", "expected"), GD.items())
+def test_points_and_seeds_of_gradient_descent(name: str, expected: tuple[int, int]) -> None:
+    points, seeds = expected
+    wanted = sweep.expand(sweep.read(FOLDER / f"{name}.yaml"))
+    assert Counter(run.seed for run in wanted) == dict.fromkeys(range(seeds), points)
+    configs = [decode(run.config) for run in wanted]
+    assert {config.workload for config in configs} == {"gd"}
+    assert {config.depth for config in configs} == {2, 3, 5}
+
+
+def test_the_million_epochs_are_those_of_the_published_figures() -> None:
+    for name, rank in (("gd_linear", 35), ("gd_tanh", 25)):
+        for run in sweep.expand(sweep.read(FOLDER / f"{name}.yaml")):
+            config = decode(run.config)
+            assert (config.epochs, config.dim, config.rank) == (10**6, 70, rank)
+            assert config.step_size == BoundStep()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from lrscale.control import Control, Outcome
 from lrscale.errors import UserError
 from lrscale.store import Store
 from lrscale.theory import run, run_together
-from lrscale.theory.attempt import Attempt
+from lrscale.theory.attempt import GDAttempt
 from lrscale.theory.batched import BatchedGradientDescent
 from lrscale.theory.epochs import measured_epochs, sharpness_epochs
 from lrscale.theory.loop import carry_on
@@ -106,9 +108,9 @@ def test_a_run_killed_before_its_first_checkpoint_starts_afresh(store):
     run_config = config()
     whole, killed = directory(store, run_config), directory(store, run_config, "killed")
     run(run_config, whole, Control())
-    attempt = Attempt(run_config, killed, Control(), "cpu")
+    attempt = GDAttempt(run_config, killed, Control(), "cpu")
     attempt.record(0)
-    attempt._metrics.flush()
+    attempt._attempt._metrics.flush()
     run(run_config, killed, Control())
     assert result(killed) == result(whole)
 
@@ -179,12 +181,8 @@ def test_the_bound_is_left_out_where_it_does_not_apply(store):
         run(config(**few), directory(store, config(**few)), Control())
 
 
-def test_a_finished_run_has_no_torch_to_thank(store):
-    """Sharpness, checkpoints and GPUs aside, a run needs numpy and numba alone: nothing here
-    makes a job import torch for seconds."""
-    import subprocess
-    import sys
-
+def test_importing_the_trainer_does_not_import_torch():
+    """It takes seconds and 200 MB, and serves only checkpoints and GPUs here."""
     code = "import sys, lrscale.theory; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -202,7 +200,7 @@ class TestBatched:
     """The path of a GPU, on the CPU and without a graph."""
 
     def carry_on(self, configs, dirs, control):
-        attempts = [Attempt(c, d, control, "cpu") for c, d in zip(configs, dirs, strict=True)]
+        attempts = [GDAttempt(c, d, control, "cpu") for c, d in zip(configs, dirs, strict=True)]
         settings = [a.setting for a in attempts]
         descents = BatchedGradientDescent(
             [s.problem for s in settings],

@@ -79,3 +79,17 @@ def test_scan_reports_a_ragged_border():
 def test_scan_without_a_converging_step():
     with pytest.raises(UserError, match="no step that converges"):
         scan(lambda eta: "oscillating", 1.0, 1.5)
+
+
+def test_scan_ends_where_every_step_converges():
+    with pytest.raises(UserError, match="from which on none"):
+        scan(lambda eta: "converged", 1.0, 1.5)
+
+
+def test_dead_units_have_not_converged():
+    """One huge step makes every relu unit negative for good: the gradient is zero ever after."""
+    inputs = np.ones((1, 1))
+    problem = Problem(inputs, np.ones((1, 1)), (1, 1, 1), ("relu", "relu"))
+    weights = [np.full((1, 1), 2.0), np.full((1, 1), 2.0)]
+    assert end_state(problem, weights, 10.0, 300, np.float64) == "oscillating"
+    assert end_state(problem, weights, 0.01, 3000, np.float64) == "converged"

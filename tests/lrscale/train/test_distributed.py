@@ -79,37 +79,28 @@ def test_evaluation_is_exact_where_ranks_have_no_example(runs: Runs):
 
 
 def test_all_ranks_stop_when_one_is_asked_to(runs: Runs):
-    raw = REGULARISED | {"epochs": 4}
-    whole, stopped = runs.new(raw, "whole"), runs.new(raw | {"epochs": 2000}, "stopped")
-    ranks = runs.start(stopped, 2, heartbeat_seconds=0.0)
-    deadline = time.monotonic() + 60
-    while (state := stopped.state()) is None or state.step == 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    run_dir = runs.new(REGULARISED | {"epochs": 2000})
+    ranks = runs.start(run_dir, 2, heartbeat_seconds=0.0)
+    wait_for_steps(run_dir)
     asked = time.monotonic()
     os.kill(ranks.pids[1], signal.SIGUSR2)
     (outcome,) = ranks.outcomes()
     assert time.monotonic() - asked < 10
     assert (outcome.state, outcome.reason) == ("stopped", "timeout")
-    state = stopped.state()
+    state = run_dir.state()
     assert state is not None
     assert (state.state, state.step) == ("timeout", outcome.step)
-    runs.finish(whole, 2)
-    common = min(outcome.step, 4 * PER_EPOCH)
-    steps = [r for r in stopped.metrics() if r["kind"] == "steps"]
-    assert [x for r in steps for x in r["loss"]][:1] == results(whole)["losses"][: min(1, common)]
+    assert sum(len(r["loss"]) for r in run_dir.metrics() if r["kind"] == "steps") == outcome.step
 
 
 def test_a_rank_that_dies_does_not_leave_the_others_waiting(runs: Runs):
     run_dir = runs.new(PLAIN | {"epochs": 2000})
     ranks = runs.start(run_dir, 2, heartbeat_seconds=0.0)
-    deadline = time.monotonic() + 60
-    while (state := run_dir.state()) is None or state.step == 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for_steps(run_dir)
     os.kill(ranks.pids[1], signal.SIGKILL)
-    ranks.ranks[0][0].join(30)
-    assert ranks.ranks[0][0].exitcode is not None
+    survivor, _ = ranks.ranks[0]
+    survivor.join(30)
+    assert survivor.exitcode is not None
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +133,13 @@ def test_other_launchers_give_the_same_run(runs: Runs, launchers: Path, launcher
     assert done.returncode == 0, done.stderr
     assert results(launched) == results(here)
     assert world_of(launched) == 2
+
+
+def wait_for_steps(run_dir: RunDir) -> None:
+    deadline = time.monotonic() + 60
+    while (state := run_dir.state()) is None or state.step == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def world_of(run_dir: RunDir) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrscale.errors import UserError
-from lrscale.train.order import Order, derive
+from lrscale.train.order import Order, derive, nth
 
 
 @st.composite
@@ -115,7 +115,15 @@ def test_derived_seeds_are_apart():
     assert all(0 <= derive(seed, 1, 2) < 2**64 for seed in (0, 1, 2**63, 2**64 - 1))
 
 
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**31), st.integers(1, 2**31))
+def test_no_two_steps_have_the_same_seed(seed, step, later):
+    one, other = nth(seed, step), nth(seed, step + later)
+    assert (one ^ other) & 0xFFFFFFFF
+    assert 0 <= one < 2**64
+
+
 def test_derived_seeds_stay_the_same():
     """Another value would be another order and initialisation under the same run id."""
     assert derive(0, 0) == 0xE220A8397B1DCDAF  # SplitMix64's first output from state 0
     assert derive(7, 1, 42) == derive(derive(7, 1), 42)
+    assert nth(5, 3) == (5 + 3 * 0x9E3779B97F4A7C15) % 2**64

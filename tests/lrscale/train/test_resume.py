@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import time
 from collections.abc import Callable
@@ -12,13 +11,13 @@ from typing import Any
 import pytest
 from ranks import Runs, results
 
-from lrscale import checkpoint
+from lrscale import attempt, checkpoint
+from lrscale.attempt import Attempt
 from lrscale.config import decode
 from lrscale.control import Control, Outcome
 from lrscale.data.source import InMemory
 from lrscale.store import MetricsWriter, RunDir, Store, Superseded
-from lrscale.train import journal, provenance, run
-from lrscale.train.journal import Journal
+from lrscale.train import provenance, run
 from lrscale.train.task import Task
 from lrscale.workloads.classification import Classification
 
@@ -37,7 +36,7 @@ RUN: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def save_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a checkpoint cost nothing."""
-    monkeypatch.setattr(journal, "SHARE", 1e9)
+    monkeypatch.setattr(attempt, "SHARE", 1e9)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +61,17 @@ def test_stopped_after_some_steps(runs: Runs, expected: dict[str, Any], cuts: li
     assert [outcome.reason for outcome in outcomes] == ["max_steps"] * len(cuts) + [None]
     assert outcomes[-1] == Outcome("done", 3 * PER_EPOCH)
     assert results(run_dir) == expected
+
+
+def test_stopped_where_not_every_epoch_is_evaluated(runs: Runs):
+    raw = RUN | {"epochs": 5, "eval_every": 2}
+    whole, cut = runs.new(raw, "whole"), runs.new(raw, "cut")
+    runs.here(whole)
+    runs.here(cut, cuts=[PER_EPOCH, 20, PER_EPOCH, 3])
+    assert results(cut) == results(whole)
+    for record in results(cut)["epochs"]:
+        of_epoch = results(cut)["losses"][record["step"] - PER_EPOCH : record["step"]]
+        assert record["minibatch_loss"] == sum(of_epoch) / PER_EPOCH
 
 
 class Died(BaseException):
@@ -89,8 +99,8 @@ PLACES: list[tuple[Any, str, int]] = [
     (Task, "take_step", 60),
     (Classification, "sums", 4),
     (Classification, "sums", 9),
-    (Journal, "epoch", 1),
-    (Journal, "save", 3),
+    (Attempt, "record", 5),
+    (Attempt, "save", 3),
     (checkpoint, "save", 6),
     (MetricsWriter, "flush", 5),
     (RunDir, "finish", 1),
@@ -125,15 +135,14 @@ def test_killed_in_the_middle_of_anything(
     assert results(run_dir) == expected
 
 
-def test_killed_by_a_signal_at_random_times(runs: Runs, expected: dict[str, Any]):
+def test_killed_by_a_signal(runs: Runs, expected: dict[str, Any]):
     raw = RUN | {"epochs": 15}
     whole, killed = runs.new(raw, "whole"), runs.new(raw, "killed")
-    draw = random.Random(0)
     runs.here(whole)
-    for _ in range(4):
+    for delay in (0.0, 0.02, 0.05, 0.1):
         ranks = runs.start(killed)
         wait_until(lambda: any(killed.path.glob("checkpoint-*")) or ended(killed))
-        time.sleep(draw.uniform(0.0, 0.2))
+        time.sleep(delay)
         os.kill(ranks.pids[0], signal.SIGKILL)
         ranks.ranks[0][0].join()
     runs.finish(killed)
@@ -252,7 +261,7 @@ def test_a_checkpoint_that_an_overtaken_attempt_wrote_after_all(
 def test_attempts_on_different_hardware_are_marked(runs: Runs, monkeypatch: pytest.MonkeyPatch):
     run_dir = runs.new(RUN)
     with monkeypatch.context() as patch:
-        patch.setattr(provenance, "_cpu_name", lambda: "another processor")
+        patch.setattr(provenance, "cpu_name", lambda: "another processor")
         runs.once(run_dir, max_steps=5)
     runs.here(run_dir, cuts=[5])
     summary = run_dir.summary()

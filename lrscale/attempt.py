@@ -1,21 +1,21 @@
-"""What a run leaves in the store: metrics, state, checkpoints and the summary.
+"""One process's work on a run, as the store sees it: the claim, metrics, checkpoints, the end.
 
-Rank 0 writes; on the other ranks the methods do nothing. One rule keeps a resumed run whole: what
-was measured up to a checkpoint is on the disk before the checkpoint is.
+Every trainer goes through it. One rule keeps a resumed run whole: what was measured up to a
+checkpoint is on the disk before the checkpoint is.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 from lrscale import checkpoint
-from lrscale.config import TrainConfig
 from lrscale.control import Control, StopReason
 from lrscale.store import RunDir, RunState, State
-from lrscale.train.runtime import Runtime
+
+Record = Mapping[str, Any]
 
 SHARE = 0.02  # of the time, at most, goes into checkpoints
 
@@ -25,65 +25,82 @@ _LEFT_AS: dict[StopReason, RunState] = {
     "interrupted": "interrupted",
     "max_steps": "interrupted",
 }
-# Of an epoch's record, what is not a metric.
+# Of an evaluation's record, what is not a metric.
 _BOOKKEEPING = {"kind", "epoch", "step", "seconds", "evaluation_seconds"}
 
 
-class Journal:
-    """One attempt at a run. Making it claims the run; collective.
+Found = tuple[int, dict[str, Any] | None, int]
+_NOTHING: Found = (0, None, -1)
+
+
+def _alone(value: Found) -> Found:
+    return value
+
+
+class Attempt:
+    """A claim on a run. Making it claims the run; where there are several ranks, collective.
+
+    Args:
+        checkpoint_minutes: work that may be lost.
+        recorded: the step up to which everything is on record, given what earlier attempts left.
+            No later checkpoint is resumed from: an attempt that was overtaken can leave one
+            ahead of the record that counts.
+        writes: False on ranks other than 0, where the methods do nothing.
+        share: makes rank 0's value every rank's.
 
     Attributes:
-        step: optimizer steps behind the checkpoint that this attempt starts from; 0 without one.
-        saved: that checkpoint, equal on all ranks; None without one.
-        evaluated: the last step, up to ``step``, whose evaluation is on record.
+        step: of the checkpoint that this attempt starts from; 0 without one.
+        saved: that checkpoint; None without one.
+        evaluated: the last step, up to ``step``, whose evaluation is on record; −1 for none.
 
     Raises:
         Superseded: by every method that writes, once a later attempt has claimed the run.
     """
 
     def __init__(
-        self, config: TrainConfig, run_dir: RunDir, runtime: Runtime, control: Control
+        self,
+        run_dir: RunDir,
+        control: Control,
+        checkpoint_minutes: float,
+        recorded: Callable[[Sequence[Record]], int],
+        writes: bool = True,
+        share: Callable[[Found], Found] = _alone,
     ) -> None:
         self._run_dir = run_dir
-        self._writes = runtime.rank == 0
+        self._writes = writes
         self._heartbeat_seconds = control.heartbeat_seconds
-        self._save_seconds = self._save_interval = 60 * config.checkpoint_minutes
+        self._save_seconds = self._save_interval = 60 * checkpoint_minutes
         self._beat = self._saved_at = time.monotonic()
-        found = self._claim(control.job) if self._writes else None
-        self.step, self.saved, self.evaluated = runtime.share(found) or (0, None, 0)
+        found = self._claim(control, recorded) if writes else _NOTHING
+        self.step, self.saved, self.evaluated = share(found)
 
-    def _claim(self, job: str) -> tuple[int, dict[str, Any] | None, int]:
+    def _claim(self, control: Control, recorded: Callable[[Sequence[Record]], int]) -> Found:
         run_dir = self._run_dir
-        attempt = run_dir.begin()
-        records = run_dir.metrics()
-        losses = _recorded_losses(records)
-        step, saved = checkpoint.load(run_dir.path, up_to=len(losses)) or (0, None)
-        evaluations = (r["step"] for r in records if r["kind"] == "epoch")
-        self._metrics = run_dir.open_metrics(attempt, resumed_from=step)
+        number = run_dir.begin()
+        before = run_dir.metrics()
+        step, saved = checkpoint.load(run_dir.path, up_to=recorded(before)) or (0, None)
+        self._metrics = run_dir.open_metrics(number, step, control.observe)
         self._state = replace(
-            run_dir.state() or State("running", attempt),
+            run_dir.state() or State("running", number),
             state="running",
-            attempt=attempt,
+            attempt=number,
             step=step,
-            loss=losses[step - 1] if step else None,
+            resumed_from=step,
+            loss=None,
             started=time.time(),
-            job=job,
+            job=control.job,
             cause="",
         )
         run_dir.write_state(self._state)
-        return step, saved, max((s for s in evaluations if s <= step), default=0)
+        evaluations = (r["step"] for r in before if r["kind"] == "epoch")
+        return step, saved, max((s for s in evaluations if s <= step), default=-1)
 
     # --- while it runs
 
-    def steps(self, last: int, losses: list[float], rates: list[float]) -> None:
-        """Record one loss and learning rate a step, up to step ``last``."""
+    def record(self, record: Record) -> None:
+        """Append to the metrics: ``kind`` is ``steps`` or ``epoch`` (see store.MetricsWriter)."""
         if self._writes:
-            self._metrics.write({"kind": "steps", "step": last, "loss": losses, "lr": rates})
-
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        """Record an evaluation: at least ``epoch`` and ``step``, and the metrics."""
-        if self._writes:
-            self._metrics.write({"kind": "epoch", **record})
+            self._metrics.write(record)
 
     def progress(self, step: int, total_steps: int, epoch: int, loss: float | None = None) -> None:
         """Take note of where the run is; ``heartbeat`` tells the store. No loss: as before."""
@@ -100,7 +117,7 @@ class Journal:
             self._run_dir.write_state(self._state)
             self._beat = time.monotonic()
 
-    def save_due(self, ahead: float) -> bool:
+    def save_due(self, ahead: float = 0.0) -> bool:
         """Whether to save now, with ``ahead`` seconds to come in which nothing can be saved."""
         return time.monotonic() - self._saved_at + ahead >= self._save_interval
 
@@ -124,7 +141,12 @@ class Journal:
             self._run_dir.write_state(replace(self._state, state=_LEFT_AS[reason]))
 
     def finish(
-        self, state: Literal["done", "diverged"], step: int, epoch: int, summary: dict[str, Any]
+        self,
+        state: Literal["done", "diverged"],
+        step: int,
+        epoch: int,
+        summary: Record,
+        cause: str = "",
     ) -> None:
         """The run has ended: write ``summary``, with the last evaluation's metrics."""
         if not self._writes:
@@ -139,19 +161,6 @@ class Journal:
             "attempts": self._state.attempt,
             **summary,
         }
-        self._run_dir.finish(replace(self._state, state=state, step=step, epoch=epoch), summary)
+        ended = replace(self._state, state=state, step=step, epoch=epoch, cause=cause)
+        self._run_dir.finish(ended, summary)
         checkpoint.remove(self._run_dir.path)
-
-
-def _recorded_losses(records: Iterable[Mapping[str, Any]]) -> list[float | None]:
-    """Loss of every step from the first on, up to a gap. No later checkpoint may be resumed from.
-
-    An attempt that was overtaken can leave a checkpoint ahead of the record that counts.
-    """
-    losses: list[float | None] = []
-    for record in records:
-        if record["kind"] == "steps":
-            if record["step"] - len(record["loss"]) != len(losses):
-                break
-            losses += record["loss"]
-    return losses
