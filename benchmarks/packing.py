@@ -25,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks._common import Result, parser, report
+from launch.backends import local
 from launch.job import execute
 from launch.pool import Slot, run_pool
 from lrscale.config import decode, encode, identity
@@ -67,7 +68,7 @@ def warm(store: Store, epochs: int) -> float:
 def in_a_process(call: str) -> Any:
     """What a call in a process of its own gives. The pool's must be fresh: it forks."""
     command = [sys.executable, "-c", f"import json, packing; print(json.dumps(packing.{call}))"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**local.environment(), "CUDA_VISIBLE_DEVICES": ""}
     here = Path(__file__).parent
     done = subprocess.run(command, cwd=here, env=environment, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)

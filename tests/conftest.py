@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Before anything, these plugins among it, imports torch: two cores have two workers at times, and
+# sums over another number of threads differ in the last digit.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 pytest_plugins = ("finished_sweep", "local_launcher", "slurm_cluster")
 
 # Prefixes and names of what a shell, a login node or a surrounding job may have set.
@@ -17,11 +21,10 @@ RANK_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_AD
 
 
 def pytest_configure() -> None:
-    """Before any test module, and with it torch, is imported."""
+    """Before any test module is imported."""
     for name in list(os.environ):
         if name.startswith(FOREIGN) or name in RANK_NAMES:
             del os.environ[name]
-    os.environ["OMP_NUM_THREADS"] = "1"
     # CI draws the same examples each time, so that a failure there is the change's own.
     in_ci = bool(os.environ.get("CI"))
     settings.register_profile("ci", deadline=None, derandomize=in_ci, print_blob=True)

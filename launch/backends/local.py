@@ -31,23 +31,31 @@ def start(store: Store, submission: str, snapshot: str) -> subprocess.Popen[str]
 
     It waits for ``release``, and goes if this process ends before.
     """
-    environment = os.environ | dict.fromkeys(
-        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
-    )
-    environment.pop("PYTHONSAFEPATH", None)  # it would keep the snapshot off the path
     command = [sys.executable, "-m", "launch.backends.local"]
     command += ["--store", str(store.root), "--submission", submission, "--snapshot", snapshot]
     with open(log_path(store, submission), "a") as log:
         return subprocess.Popen(
             command,
             cwd=store.snapshot_dir(snapshot),
-            env=environment,
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
             start_new_session=True,  # Ctrl-C goes to the launcher, which decides
         )
+
+
+def environment() -> dict[str, str]:
+    """Of a pool: this process's, with one thread a rank.
+
+    On huge pages a fork of the pool, and a run's exit, take half as long: all that torch has
+    allocated counts page by page in both.
+    """
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    own = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ, **dict.fromkeys(threads, "1")}
+    own.pop("PYTHONSAFEPATH", None)  # it would keep the snapshot off the path
+    return own
 
 
 def release(pool: subprocess.Popen[str]) -> None:

@@ -11,11 +11,7 @@ def test_two_tasks_and_two_nodes_compute_what_one_process_does(launcher, slurm, 
         "nodes": {"seeds": [1], "resources": {"nodes": 2}},
     }
     launcher.submit(launcher.sweep(arms=arms))
-    jobs = launcher.jobs()
-    shapes = ["%D %C" for _ in jobs]
-    asked = [
-        slurm.squeue("-j", job, "-o", shape)[0] for job, shape in zip(jobs, shapes, strict=True)
-    ]
+    asked = [slurm.squeue("-j", job, "-o", "%D %C")[0] for job in launcher.jobs()]
     assert asked == ["1 2", "2 2"]
     expected = [reference(seed) for seed in (0, 1)]
     launcher.finish()

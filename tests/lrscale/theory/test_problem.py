@@ -128,7 +128,9 @@ def test_compression_keeps_the_loss(rows, outputs, samples, noise, seed, random_
     compressed, basis = compress(problem)
     assert compressed.inputs.shape == (rows, rows)
     rotated = [weights[0] @ basis, weights[1]]
-    assert loss(compressed, rotated) == pytest.approx(loss(problem, weights), rel=1e-11)
+    # Solving with X costs digits where X is near singular, as a square one can be.
+    lost = 10 * np.finfo(float).eps * np.linalg.cond(problem.inputs) ** 2
+    assert loss(compressed, rotated) == pytest.approx(loss(problem, weights), rel=1e-11 + lost)
     gram, cross = problem.inputs @ problem.inputs.T, problem.targets @ problem.inputs.T
     np.testing.assert_allclose(
         basis @ compressed.inputs**2 @ basis.T, gram, atol=1e-12 * np.abs(gram).max()

@@ -261,7 +261,7 @@ def test_a_checkpoint_that_an_overtaken_attempt_wrote_after_all(
 def test_attempts_on_different_hardware_are_marked(runs: Runs, monkeypatch: pytest.MonkeyPatch):
     run_dir = runs.new(RUN)
     with monkeypatch.context() as patch:
-        patch.setattr(provenance, "cpu_name", lambda: "another processor")
+        patch.setattr(provenance, "CPU", "another processor")
         runs.once(run_dir, max_steps=5)
     runs.here(run_dir, cuts=[5])
     summary = run_dir.summary()
