@@ -8,6 +8,7 @@ fork, about 10 ms, instead of an interpreter and ``import torch``.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import os
@@ -28,6 +29,8 @@ Report = Callable[[str, str], None]  # event (start, end), run id
 Records = Mapping[str, Mapping[str, Any]]
 
 POLL_SECONDS = 0.005  # between two looks at the children; a look costs microseconds
+HUGE_PAGES_FROM = 100  # runs of a pool: moving there takes about a second
+MADV_COLLAPSE = 25  # madvise(2)
 _SIGNALS: dict[StopReason, int] = {
     "timeout": signal.SIGUSR2,
     "interrupted": signal.SIGINT,
@@ -117,6 +120,23 @@ def _prepare(records: Records) -> None:
             if hasattr(config, "data"):
                 config.data.locate()
     gc.freeze()  # the children's collector leaves alone, and so leaves shared, what is here
+    if len(records) >= HUGE_PAGES_FROM:
+        _move_to_huge_pages()
+
+
+def _move_to_huge_pages() -> None:
+    """Have the kernel gather what is allocated in pages of 2 MB, where it can (Linux 6.1).
+
+    A fork copies the table of all pages that torch and Python have written to, some 100,000 of
+    4 KB, and an exit goes through it: on huge pages they take 6 and 13 ms instead of 20 and 28.
+    """
+    madvise = ctypes.CDLL(None).madvise
+    with contextlib.suppress(OSError), open("/proc/self/maps") as mappings:
+        for mapping in mappings:  # address range, permissions, offset, device, inode, path
+            addresses, permissions, *_, inode = (fields := mapping.split())[:5]
+            if permissions == "rw-p" and inode == "0" and fields[5:] in ([], ["[heap]"]):
+                first, end = (int(address, 16) for address in addresses.split("-"))
+                madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), MADV_COLLAPSE)
 
 
 def _ended(under_way: Iterable[_Child]) -> list[tuple[_Child, int]]:

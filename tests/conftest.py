@@ -31,6 +31,15 @@ def pytest_configure() -> None:
     settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two workers side by side: a file's tests stay together, and all that need the cluster, which
+    is one for the whole session. These come first, since they take longest."""
+    for item in items:
+        group = "slurm" if "slurm" in getattr(item, "fixturenames", ()) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("slurm",))
+
+
 @pytest.fixture
 def store_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run store of the test's own, named by LRSCALE_RUNS and visible from the cluster's nodes."""

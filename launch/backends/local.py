@@ -47,13 +47,9 @@ def start(store: Store, submission: str, snapshot: str) -> subprocess.Popen[str]
 
 
 def environment() -> dict[str, str]:
-    """Of a pool: this process's, with one thread a rank.
-
-    On huge pages a fork of the pool, and a run's exit, take half as long: all that torch has
-    allocated counts page by page in both.
-    """
+    """Of a pool: this process's, with one thread a rank."""
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    own = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", **os.environ, **dict.fromkeys(threads, "1")}
+    own = {**os.environ, **dict.fromkeys(threads, "1")}
     own.pop("PYTHONSAFEPATH", None)  # it would keep the snapshot off the path
     return own
 

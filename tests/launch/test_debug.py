@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from local_launcher import LocalLauncher
+from local_launcher import SLEEP, LocalLauncher
 
 WaitUntil = Callable[..., None]
 DEBUG = ("--backend", "debug")
@@ -26,7 +26,7 @@ def test_the_first_run_and_one_that_is_named(
     local: LocalLauncher, uninterrupted: tuple[LocalLauncher, str]
 ) -> None:
     """Cut after some steps, by the same command to the end: to the last digit as in the pool."""
-    sweep, pool = local.tiny(seconds=0.02), uninterrupted[0]
+    sweep, pool = local.tiny(SLEEP), uninterrupted[0]
     output = local.submit(sweep, *DEBUG, "--max-steps", "40")
     (first,) = local.runs()
     assert output.startswith(f"run {first.id}: optimizer.lr=0.05, seed 0: submit, new\n")
@@ -38,11 +38,11 @@ def test_the_first_run_and_one_that_is_named(
     assert first.summary()["weights"] == pool.store.run(first.id).summary()["weights"]
 
     named = next(run.id for run in pool.runs() if run.id != first.id)
-    local.submit(sweep, *DEBUG, "--run", named[:6])
-    again = local.store.run(named)
-    assert again.summary()["weights"] == pool.store.run(named).summary()["weights"]
+    output = local.submit(sweep, *DEBUG, "--run", named[:6], "--max-steps", "1")
+    assert output.startswith(f"run {named}: ")
+    assert local.store.run(named).state().step == 1
     assert "skip, done" in local.submit(sweep, *DEBUG)
-    assert local.states() == ["done", "done"]
+    assert local.states() == ["done", "interrupted"]
 
 
 def trying(local: LocalLauncher, fault: str, seconds: float = 0.0) -> Path:
@@ -94,5 +94,4 @@ def test_ctrl_c_saves_and_nobody_else_takes_the_run(
     edited = replace(local, tree=component.parents[2])
     output = edited.submit(sweep, *DEBUG, code=2)
     assert "was begun by other code, and this process has only the present one: --force" in output
-    output = edited.submit(sweep, *DEBUG, "--force", "--max-steps", "1")
-    assert "retry, forced\nstopped at step 1\n" in output
+    assert "1  retry  forced" in edited.submit(sweep, *DEBUG, "--force", "--dry-run")

@@ -21,6 +21,7 @@ from lrscale import checkpoint
 from lrscale.store import RunDir, Store
 
 TREE = Path(__file__).parents[2]
+SLEEP = 0.03  # before each step of runs that are to be cut: 2 s a run
 
 # One file and no edit elsewhere: an optimizer for the tests' copy of the code. It is SGD, but takes
 # its time, and does what it is told before the step ``at`` as long as ``unless`` is not there.
@@ -111,7 +112,7 @@ class LocalLauncher:
         return path
 
     def tiny(self, seconds: float = 0.0, seeds: int = 2) -> Path:
-        """Two rates; a run is 69 steps, before each of which it sleeps ``seconds``."""
+        """Two rates, two runs at a time; each is 69 steps, and sleeps ``seconds`` before each."""
         return self.sweep(TINY.format(seconds=seconds, seeds=seeds))
 
     def command(self, *arguments: str | Path) -> list[str]:
@@ -152,12 +153,12 @@ class LocalLauncher:
         return sorted(state.state for run in self.runs() if (state := run.state()))
 
     def half_way(self) -> list[RunDir]:
-        """Runs under way that have a checkpoint, once another has ended; none before that."""
+        """Runs in their first half that have a checkpoint, once another has ended."""
         running = [
             run
             for run in self.runs()
             if (state := run.state()) and state.state == "running"
-            if checkpoint.checkpoints(run.path)
+            if 2 * state.step < state.total_steps and checkpoint.checkpoints(run.path)
         ]
         return running if "done" in self.states() else []
 
@@ -251,5 +252,5 @@ def uninterrupted(
     """The tiny sweep at its own pace, and what the command printed."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     launcher = LocalLauncher(trial_tree, folder, folder / "runs", local_environment)
-    output = launcher.submit(launcher.tiny(seconds=0.02))
+    output = launcher.submit(launcher.tiny(SLEEP))
     return launcher, output

@@ -60,7 +60,7 @@ def torchs(make: Any, total: int) -> list[float]:
         ),
         (Constant(), lambda o: lr_scheduler.ConstantLR(o, factor=1.0)),
     ],
-    ids=lambda case: str(case)[:40],
+    ids=lambda case: getattr(case, "__name__", str(case)[:40]),
 )
 def test_agrees_with_torch(ours: Any, make: Any) -> None:
     assert factors(ours, 90) == pytest.approx(torchs(make, 90), rel=1e-9, abs=1e-12)
