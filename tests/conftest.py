@@ -16,14 +16,26 @@ os.environ["OMP_NUM_THREADS"] = "1"
 pytest_plugins = ("finished_sweep", "local_launcher", "slurm_cluster")
 
 # Prefixes and names of what a shell, a login node or a surrounding job may have set.
-FOREIGN = ("LRSCALE_", "WANDB_", "SLURM", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SUBMITIT_")
+FOREIGN = (
+    "COLUMNS",
+    "LINES",
+    "LRSCALE_",
+    "WANDB_",
+    "SLURM",
+    "SBATCH_",
+    "SRUN_",
+    "SQUEUE_",
+    "SACCT_",
+    "SUBMITIT_",
+)
+SCREEN = ("COLUMNS", "LINES")
 RANK_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def pytest_configure() -> None:
     """Before any test module is imported."""
     for name in list(os.environ):
-        if name.startswith(FOREIGN) or name in RANK_NAMES:
+        if name.startswith(FOREIGN) or name in (*SCREEN, *RANK_NAMES):
             del os.environ[name]
     # CI draws the same examples each time, so that a failure there is the change's own.
     in_ci = bool(os.environ.get("CI"))
