@@ -32,17 +32,23 @@ EXIT_STOPPED = 143  # 128 + SIGTERM, as a process that a scheduler ends
 
 @dataclass(frozen=True)
 class Task:
-    """One array element.
+    """A job, or an array of which each element finds its own part.
 
     Attributes:
         store: path of the run store.
-        records: run id to what its ``config.json`` holds; a run's folder is made when it starts.
-        concurrency: how many of the runs share the element at a time.
+        elements: of each element, run id to what its ``config.json`` holds; a run's folder is
+            made when it starts.
+        concurrency: how many of an element's runs share it at a time.
     """
 
     store: str
-    records: Mapping[str, Mapping[str, Any]]
+    elements: Sequence[Mapping[str, Mapping[str, Any]]]
     concurrency: int = 1
+
+    @property
+    def records(self) -> Mapping[str, Mapping[str, Any]]:
+        """The runs of the element that this process belongs to."""
+        return self.elements[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
 
     def __call__(self) -> None:
         """Carry the runs out. Raises RunsFailed at the end if any failed."""

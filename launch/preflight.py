@@ -160,6 +160,7 @@ class _Checks:
         self._profile = profile
         self._ranks = ranks
         self._resources: dict[str, tuple[Resources | None, list[Problem]]] = {}
+        self._blocks: dict[Any, Any] = {}  # decoded, shared between runs
         self._fingerprint = cache(_fingerprint)
         self._login_problem = cache(login_problem)
 
@@ -168,7 +169,7 @@ class _Checks:
         resources, unmet = self._decode_resources(place.resources)
         problems = list(unmet)
         try:
-            config = decode(place.config)
+            config = decode(place.config, self._blocks)
         except ConfigError as error:
             further = self._examine_rest(place.config, error.problems, resources)
             return None, [*problems, *error.problems, *further]
@@ -194,7 +195,7 @@ class _Checks:
         """What is wrong beside the ``known`` problems: a typo in one key hides no other mistake."""
         keys = [problem.key for problem in known]
         try:
-            config = decode(_without(raw, keys))
+            config = decode(_without(raw, keys), self._blocks)
         except ConfigError:
             return []
         _, problems = self._examine_decoded(config, resources)

@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -117,8 +117,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def decode(raw: Mapping[str, Any]) -> Any:
+def decode(raw: Mapping[str, Any], known: dict[Any, Any] | None = None) -> Any:
     """The typed configuration of one run: the workload's ``schema``, TrainConfig for most.
+
+    Args:
+        known: blocks decoded before, for a caller with many runs that share some; added to.
 
     Raises:
         ConfigError: every problem at once: unknown keys and names, wrong types, values out of
@@ -131,20 +134,23 @@ def decode(raw: Mapping[str, Any]) -> Any:
         workload = workloads.get(name)
     except UnknownName as error:
         raise ConfigError([Problem("workload", error.message, error.hint)]) from None
-    return decode_as(workload.schema, merge(workload.defaults, raw))
+    return decode_as(workload.schema, merge(workload.defaults, raw), known=known)
 
 
-def decode_as(schema: type[T], raw: Mapping[str, Any], at: str = "") -> T:
+def decode_as(
+    schema: type[T], raw: Mapping[str, Any], at: str = "", known: dict[Any, Any] | None = None
+) -> T:
     """``raw`` as an instance of the dataclass ``schema``, checked like a run's configuration.
 
     Args:
         at: begins the key of every problem, such as ``resources.``.
+        known: as of ``decode``.
 
     Raises:
         ConfigError: every problem at once.
     """
     problems: list[Problem] = []
-    config = _decode_dataclass(schema, raw, at, problems)
+    config = _decode_dataclass(schema, raw, at, problems, {} if known is None else known)
     if problems:
         raise ConfigError(problems)
     return cast(T, config)
@@ -152,7 +158,14 @@ def decode_as(schema: type[T], raw: Mapping[str, Any], at: str = "") -> T:
 
 def encode(config: Any) -> dict[str, Any]:
     """The complete configuration as plain JSON values, every default spelled out."""
-    return {name: _encode_field(f, getattr(config, name)) for name, f in _fields(config).items()}
+    plain: dict[str, Any] = {}
+    for name, registry, *_ in _layout(config):
+        value = getattr(config, name)
+        if registry is not None:
+            plain[name] = {"name": registry.name_of(type(value)), **encode(value)}
+        else:
+            plain[name] = _plain(value)
+    return plain
 
 
 def identity(config: Any) -> str:
@@ -165,7 +178,9 @@ def identity(config: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def _decode_dataclass(schema: Any, raw: Mapping[str, Any], at: str, problems: list[Problem]) -> Any:
+def _decode_dataclass(
+    schema: Any, raw: Mapping[str, Any], at: str, problems: list[Problem], known: dict[Any, Any]
+) -> Any:
     """An instance of ``schema``, or None after adding to ``problems``."""
     fields = _fields(schema)
     blocks = [name for name, f in fields.items() if "registry" in f.metadata]
@@ -176,7 +191,8 @@ def _decode_dataclass(schema: Any, raw: Mapping[str, Any], at: str, problems: li
             hint = _nearest_key(str(key), fields, raw)
             problems.append(Problem(f"{at}{key}", "unknown key", hint))
         elif key in blocks:
-            values[key] = _decode_block(fields[key].metadata["registry"], value, key, problems)
+            registry = fields[key].metadata["registry"]
+            values[key] = _decode_block(registry, value, key, problems, known)
         else:
             values[key] = value
     for key in blocks:
@@ -193,10 +209,12 @@ def _decode_dataclass(schema: Any, raw: Mapping[str, Any], at: str, problems: li
     return config if len(problems) == before else None
 
 
-def _decode_block(registry: Registry, value: Any, key: str, problems: list[Problem]) -> Any:
+def _decode_block(
+    registry: Registry, value: Any, key: str, problems: list[Problem], known: dict[Any, Any]
+) -> Any:
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
-        known = ", ".join(registry.names())
-        problems.append(Problem(key, "no name given", f"write {{name: …}} with one of: {known}"))
+        names = ", ".join(registry.names())
+        problems.append(Problem(key, "no name given", f"write {{name: …}} with one of: {names}"))
         return None
     try:
         component = registry.get(value["name"])
@@ -204,7 +222,14 @@ def _decode_block(registry: Registry, value: Any, key: str, problems: list[Probl
         problems.append(Problem(f"{key}.name", error.message, error.hint))
         return None
     parameters = {k: v for k, v in value.items() if k != "name"}
-    return _decode_dataclass(component, parameters, f"{key}.", problems)
+    # By repr, which tells 1, 1.0 and True apart, and 0.0 and -0.0.
+    written = (component, repr(parameters))
+    if written not in known:
+        config = _decode_dataclass(component, parameters, f"{key}.", problems, known)
+        if config is None:
+            return None
+        known[written] = config
+    return known[written]
 
 
 def _nearest_key(
@@ -264,22 +289,40 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
     return TypeAdapter(schema)
 
 
-def _encode_field(f: dataclasses.Field[Any], value: Any) -> Any:
-    if "registry" in f.metadata:
-        return {"name": f.metadata["registry"].name_of(type(value)), **encode(value)}
-    return _plain(value)
+class _Field(NamedTuple):
+    """What of a dataclass's field decides how it is encoded and hashed."""
+
+    name: str
+    registry: Registry | None
+    hashed: bool
+    as_before: Any
+
+
+def _layout(config: Any) -> tuple[_Field, ...]:
+    return _layout_of(cast(Any, type(config)))
+
+
+@cache
+def _layout_of(schema: Any) -> tuple[_Field, ...]:
+    return tuple(
+        _Field(
+            f.name,
+            f.metadata.get("registry"),
+            f.metadata.get("hashed", True),
+            f.metadata.get("as_before", dataclasses.MISSING),
+        )
+        for f in dataclasses.fields(schema)
+    )
 
 
 def _hashed(config: Any) -> dict[str, Any]:
     view: dict[str, Any] = {}
-    for name, f in _fields(config).items():
+    for name, registry, hashed, as_before in _layout(config):
         value = getattr(config, name)
-        if not f.metadata.get("hashed", True):
+        if not hashed or (as_before is not dataclasses.MISSING and value == as_before):
             continue
-        if "as_before" in f.metadata and value == f.metadata["as_before"]:
-            continue
-        if "registry" in f.metadata:
-            view[name] = {"name": f.metadata["registry"].name_of(type(value)), **_hashed(value)}
+        if registry is not None:
+            view[name] = {"name": registry.name_of(type(value)), **_hashed(value)}
         else:
             view[name] = _plain(value)
     return view
@@ -287,7 +330,7 @@ def _hashed(config: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float)):  # nearly all; the last test is slow
-        return value
+        return value + 0.0 if value == 0 and type(value) is float else value  # -0.0 is 0.0
     if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
     if isinstance(value, Mapping):

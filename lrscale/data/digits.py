@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lrscale.config import PositiveInt
-from lrscale.data.arrays import Arrays, check_fingerprint, fingerprint, normalise, three_way
-from lrscale.data.packaged import packaged_images
+from lrscale.data.arrays import check_fingerprint, normalise, three_way
+from lrscale.data.packaged import packaged_fingerprint, packaged_images
 from lrscale.data.source import InMemory, Source
 from lrscale.registry import datasets
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 TITLE = "digits, 1,797 images of 8 × 8 (scikit-learn)"
+FILE = ("sklearn", "datasets/data/digits.csv.gz")
 SIZE = 1_797
 TEST = 300
 
@@ -44,15 +45,11 @@ class Digits:
 
     def locate(self) -> str:
         """Fingerprint of the data. Raises UserError when scikit-learn is not installed."""
-        return fingerprint(*_read())
+        return packaged_fingerprint(*FILE)
 
     def open(self, device: torch.device) -> Source:
         """The source on ``device``. Raises UserError as ``locate``, or when the data changed."""
-        arrays = _read()
-        check_fingerprint(TITLE, self.fingerprint, fingerprint(*arrays))
+        check_fingerprint(TITLE, self.fingerprint, self.locate())
+        arrays = packaged_images(*FILE, side=8)
         normal = normalise(three_way(arrays, self.validation, TEST), 16, 0.3053, 0.3760)
         return InMemory(TITLE, normal, classes=10, device=device)
-
-
-def _read() -> Arrays:
-    return packaged_images("sklearn", "datasets/data/digits.csv.gz", side=8)

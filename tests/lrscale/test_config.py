@@ -175,6 +175,24 @@ def test_the_id_is_the_hash_of_canonical_json() -> None:
     assert identity(Config()) == hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
+def test_zero_has_no_sign() -> None:
+    zero, minus = (
+        decode({"workload": "mnist_mlp", "optimizer": {"lr": 0.1, "momentum": m}})
+        for m in (0.0, -0.0)
+    )
+    assert identity(zero) == identity(minus)
+
+
+def test_blocks_known_from_other_runs_change_nothing() -> None:
+    known: dict[Any, Any] = {}
+    for momentum in (0.0, -0.0, 0, "0", 0.9, 0.0):
+        raw = {"workload": "mnist_mlp", "optimizer": {"lr": 1, "momentum": momentum}}
+        assert encode(decode(raw, known)) == encode(decode(raw))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="momentum: should be less than 1"):
+            decode({"workload": "mnist_mlp", "optimizer": {"lr": 1, "momentum": True}}, known)
+
+
 # Versions ---------------------------------------------------------------------------------------
 
 

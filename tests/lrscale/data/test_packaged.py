@@ -67,7 +67,7 @@ def test_a_damaged_file_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (package / "__init__.py").touch()
     (package / "x.csv.gz").write_bytes(gzip.compress(b"1,2,three\n"))
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match=r"x\.csv\.gz: cannot be read"):
+    with pytest.raises(UserError, match=r"x\.csv\.gz of some_images: cannot be read"):
         packaged_images("some_images", "x.csv.gz", side=1)
 
 
