@@ -161,7 +161,7 @@ class _Checks:
         self._ranks = ranks
         self._resources: dict[str, tuple[Resources | None, list[Problem]]] = {}
         self._blocks: dict[Any, Any] = {}  # decoded, shared between runs
-        self._fingerprint = cache(_fingerprint)
+        self._found = cache(_found)
         self._login_problem = cache(login_problem)
 
     def examine(self, place: Wanted) -> tuple[Run | None, list[Problem]]:
@@ -206,8 +206,16 @@ class _Checks:
         self, config: Any, resources: Resources | None
     ) -> tuple[Any, list[Problem]]:
         """The configuration with its data's fingerprint, and what is wrong with it."""
-        config, missing = self._with_fingerprint(config)
-        return config, [*self._unfit(config, resources), *missing]
+        data = getattr(config, "data", None)
+        if data is None:
+            return config, self._unfit(config, resources)
+        found = self._found(data)
+        if isinstance(found, Problem):
+            return config, [*self._unfit(config, resources), found]
+        fingerprint, train_size = found
+        data = dataclasses.replace(data, fingerprint=fingerprint)
+        config = dataclasses.replace(config, data=data)
+        return config, [*self._unfit(config, resources), *_too_large_batch(config, train_size)]
 
     def _decode_resources(self, raw: Mapping[str, Any]) -> tuple[Resources | None, list[Problem]]:
         key = repr(raw)
@@ -237,17 +245,6 @@ class _Checks:
             problems.append(Problem("track", problem, hint))
         return problems
 
-    def _with_fingerprint(self, config: Any) -> tuple[Any, list[Problem]]:
-        """The configuration with the fingerprint of its data, where it has data."""
-        data = getattr(config, "data", None)
-        if data is None:
-            return config, []
-        found = self._fingerprint(data)
-        if isinstance(found, Problem):
-            return config, [found]
-        data = dataclasses.replace(data, fingerprint=found)
-        return dataclasses.replace(config, data=data), []
-
 
 def _without(raw: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """``raw`` less dotted keys; of a list's entry the whole list."""
@@ -262,11 +259,20 @@ def _without(raw: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return kept
 
 
-def _fingerprint(data: Any) -> str | Problem:
+def _found(data: Any) -> tuple[str, int] | Problem:
+    """The data's fingerprint and number of training examples."""
     try:
-        return str(data.locate())
+        fingerprint = data.locate()
+        return fingerprint, dataclasses.replace(data, fingerprint=fingerprint).train_size()
     except UserError as error:
         return Problem("data", str(error))
+
+
+def _too_large_batch(config: Any, train_size: int) -> list[Problem]:
+    if config.batch_size <= train_size:
+        return []
+    message = f"{config.batch_size:,} is more than the {train_size:,} training examples"
+    return [Problem("batch_size", message)]
 
 
 def _indivisible_batch(config: Any, ranks: int) -> list[Problem]:

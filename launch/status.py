@@ -1,7 +1,8 @@
 """Where a sweep's runs are: how many in each state, and what is under way or went wrong.
 
 States are those of the run store, and: queued (handed over, not running), missing (asked for, not
-handed over), silent (running, but without a sign of life for a while; perhaps still alive).
+handed over), silent (running, but without a sign of life for a while; perhaps still alive). A job
+that ended before its runs could begin counts as failed.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class RunStatus:
         state: one of STATES.
         progress: steps taken of those planned, 0 to 1; None before the first heartbeat.
         epoch, loss: last known.
-        steps_per_second: since the start of the attempt; None for a resumed one.
+        steps_per_second: since the start of the attempt.
         updated: Unix seconds of the last sign of life.
         job: of SLURM, or HOST:PID elsewhere.
         attempts: how many processes have worked on the run.
@@ -96,13 +97,32 @@ class Logs:
             path = self._folders[array] / f"{job}_0_log.out"  # submitit's name, of rank 0
         return str(path) if path.exists() else ""
 
+    def of_element(self, run: str) -> tuple[str, str]:
+        """The last SLURM job that was to carry a run out, and its log; empty without one."""
+        job = self._elements.get(run, "")
+        return job, self.find(run, job) if job else ""
+
+    @cached_property
+    def _elements(self) -> dict[str, str]:
+        elements: dict[str, str] = {}
+        for record in self._records.values():
+            for array in record["arrays"]:
+                alone = len(array["elements"]) == 1
+                for index, runs in enumerate(array["elements"]):
+                    job = array["job_id"] if alone else f"{array['job_id']}_{index}"
+                    elements.update(dict.fromkeys(runs, job if array["job_id"] else ""))
+        return elements
+
+    @cached_property
+    def _records(self) -> dict[str, dict[str, Any]]:
+        return self._store.read_submissions()
+
     @cached_property
     def _folders(self) -> dict[str, Path]:
         """Job id of each SLURM array to the folder of its submission."""
-        records = self._store.read_submissions()
         return {
             array["job_id"]: self._store.submission_dir(submission)
-            for submission, record in records.items()
+            for submission, record in self._records.items()
             for array in record["arrays"]
             if array["job_id"]
         }
@@ -146,22 +166,35 @@ def _status(
     run = RunStatus(entry["id"], entry["arm"], entry["seed"], entry["point"], name)
     job = claim.job if claim else ""
     if state is None:
-        return replace(run, job=job)
-    seconds = state.updated - state.started
-    # Where a resumed attempt began, and so its rate, is not in its state.
-    known = state.attempt == 1 and state.step > 0 and seconds > 0
+        return replace(run, job=job) if claim else _not_begun(run, logs)
+    seconds, steps = state.updated - state.started, state.step - state.resumed_from
     return replace(
         run,
         progress=state.step / state.total_steps if state.total_steps else None,
         epoch=state.epoch,
         loss=state.loss,
-        steps_per_second=state.step / seconds if known else None,
+        steps_per_second=steps / seconds if steps > 0 and seconds > 0 else None,
         updated=state.updated,
         job=state.job or job or f"{state.host}:{state.pid}",
         attempts=state.attempt,
         cause=f"loss not finite at step {state.step}" if name == "diverged" else state.cause,
         log="" if name == "done" else logs.find(run.id, state.job),
     )
+
+
+def _not_begun(run: RunStatus, logs: Logs) -> RunStatus:
+    """A run without a state that nobody has: its job, if it had one, may have failed before it.
+
+    A cancelled job that never started has written no log, and the run is just missing.
+    """
+    job, log = logs.of_element(run.id)
+    if not log:
+        return run
+    said = Path(log).read_text(errors="replace").splitlines()
+    ours = [line.removeprefix("lrscale: ") for line in said if line.startswith("lrscale: ")]
+    cause = ours[-1] if ours else "see its log"
+    cause = f"its job ended before the run could begin: {cause}"
+    return replace(run, state="failed", job=job, log=log, cause=cause)
 
 
 def _state_name(state: State | None, claim: Claim | None, now: float) -> str:

@@ -47,6 +47,10 @@ class Digits:
         """Fingerprint of the data. Raises UserError when scikit-learn is not installed."""
         return packaged_fingerprint(*FILE)
 
+    def train_size(self) -> int:
+        """Number of training examples."""
+        return SIZE - TEST - self.validation
+
     def open(self, device: torch.device) -> Source:
         """The source on ``device``. Raises UserError as ``locate``, or when the data changed."""
         check_fingerprint(TITLE, self.fingerprint, self.locate())

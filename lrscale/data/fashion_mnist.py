@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrscale.config import PositiveInt, unhashed
-from lrscale.data.published import Published, absolute
+from lrscale.data.published import Published, absolute, train_size
 from lrscale.data.source import Source
 from lrscale.registry import datasets
 
@@ -56,6 +56,10 @@ class FashionMNIST:
             UserError: not found, with where it was looked for and how to get it; or damaged.
         """
         return PUBLISHED.locate(self.root, self.download, self.validation)
+
+    def train_size(self) -> int:
+        """Number of training examples. Raises UserError as ``locate``."""
+        return train_size(self.fingerprint or self.locate(), self.validation)
 
     def open(self, device: torch.device) -> Source:
         """The source on ``device``. Raises UserError as ``locate``, or when the data changed."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from lrscale.config import PositiveInt, unhashed
 from lrscale.data.arrays import check_fingerprint, three_way
 from lrscale.data.packaged import packaged_fingerprint, packaged_images
-from lrscale.data.published import Published, absolute
+from lrscale.data.published import Published, absolute, train_size
 from lrscale.data.source import InMemory, Source
 from lrscale.registry import datasets
 
@@ -78,6 +78,12 @@ class MNIST:
         if self.variant == "subset":
             return packaged_fingerprint(*SUBSET_FILE)
         return FULL.locate(self.root, self.download, self._held_out)
+
+    def train_size(self) -> int:
+        """Number of training examples. Raises UserError as ``locate``."""
+        if self.variant == "subset":
+            return SUBSET_SIZE - SUBSET_TEST - self._held_out
+        return train_size(self.fingerprint or self.locate(), self._held_out)
 
     def open(self, device: torch.device) -> Source:
         """The source on ``device``. Raises UserError as ``locate``, or when the data changed."""

@@ -101,6 +101,11 @@ class Published:
             raise UserError(f"{self.name} could not be fetched to {base}: {error}") from None
 
 
+def train_size(fingerprint: str, validation: int) -> int:
+    """Number of training images of files with that fingerprint."""
+    return idx.sizes(fingerprint)[0] - validation
+
+
 def absolute(root: str | None) -> str | None:
     """A root that means the same to a job that runs in another folder."""
     return None if root is None else os.path.abspath(os.path.expanduser(root))

@@ -143,6 +143,12 @@ def test_a_batch_must_divide_over_ranks_and_accumulation(
         assert said["batch_size"] == f"{batch} cannot be divided over {shares} (nearest: {hint})"
 
 
+def test_a_batch_larger_than_the_data(checked: Check) -> None:
+    assert not messages(checked("run: {workload: digits_mlp, batch_size: 1197}\n"))
+    said = messages(checked("run: {workload: digits_mlp, batch_size: 1198}\n"))
+    assert said["batch_size"] == "1,198 is more than the 1,197 training examples"
+
+
 def test_a_mistyped_section_of_an_arm(checked: Check) -> None:
     said = messages(
         checked("run: {workload: digits_mlp}\narms: {a: {grdi: {optimizer.lr: [1]}}}\n" + ONE_RANK)

@@ -75,13 +75,34 @@ def test_what_somebody_still_has_is_queued(make_sweep: MakeSweep) -> None:
     assert runs[1].progress == 0.25  # of the attempt before
 
 
-def test_the_rate_of_a_resumed_run_is_not_guessed(make_sweep: MakeSweep) -> None:
+def test_the_rate_of_a_resumed_run(make_sweep: MakeSweep) -> None:
+    """Of this attempt alone: what was done before took no time of it."""
     store = make_sweep(**ONE, states={("sgd", 0.1, 0): "preempted"})
     run = store.run(survey(store)[0].id)
-    attempt = run.begin()
-    run.write_state(State("running", attempt, step=40, total_steps=80, started=time.time() - 1))
+    state = State("running", run.begin(), 40, 80, resumed_from=20, started=time.time() - 10)
+    run.write_state(state)
     (again,) = survey(store)
-    assert (again.attempts, again.progress, again.steps_per_second) == (2, 0.5, None)
+    assert (again.attempts, again.progress) == (2, 0.5)
+    assert again.steps_per_second == pytest.approx(2, rel=0.2)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_job_that_ended_before_its_run_began(make_sweep: MakeSweep, count: int) -> None:
+    seeds = range(count)
+    store = make_sweep(
+        rates={"sgd": [0.1]}, seeds=seeds, states={("sgd", 0.1, seed): "missing" for seed in seeds}
+    )
+    record = submit(store, [run.id for run in survey(store)], backend="slurm")
+    submissions.record_job(store, record["id"], 0, "77")
+    store.close_submission(record["id"])
+    assert {run.state for run in survey(store)} == {"missing"}  # cancelled before it started
+
+    job = "77" if count == 1 else "77_1"
+    log = store.submission_dir(record["id"]) / f"{job}_0_log.out"
+    log.write_text("lrscale: the run store /x is not visible from this node: n1\n")
+    run = survey(store)[-1]
+    assert (run.state, run.job, run.log) == ("failed", job, str(log))
+    assert run.cause.endswith("could begin: the run store /x is not visible from this node: n1")
 
 
 def test_where_the_logs_are(make_sweep: MakeSweep) -> None:

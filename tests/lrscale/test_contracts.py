@@ -236,6 +236,7 @@ def test_dataset_opens_as_a_source(name: str) -> None:
     submitted = dataclasses.replace(dataset, fingerprint=fingerprint)
     source = submitted.open(torch.device("cpu"))
     assert source.title == submitted.title == dataset.title
+    assert source.size("train") == submitted.train_size()
     for split in ("train", "val", "test"):
         indices = [torch.tensor([0, source.size(split) - 1]), torch.tensor([1])]
         batches = list(source.batches(split, indices, None if split == "test" else (0, 0)))

@@ -134,7 +134,7 @@ def test_what_a_node_cannot_see(launcher, slurm):
     assert "the interpreter /no/such/python is not visible from this node" in launcher.log(job)
 
     # Nothing of it has begun, so the same command hands it over again.
-    assert launcher.counts() == {"missing": 1}
+    assert launcher.counts() == {"failed": 1}
     launcher.submit(launcher.sweep(), "--profile", held)
     assert len(launcher.jobs()) == 3
 
