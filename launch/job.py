@@ -107,6 +107,29 @@ def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
     return outcome
 
 
+def execute_together(store: Store, run_ids: Sequence[str], control: Control) -> None:
+    """``execute`` for runs of one workload whose trainer steps several at once.
+
+    Where that fails, each goes on alone, so that what failed is the run's own and on its record.
+    """
+    states = {run: store.run(run).state() for run in run_ids}
+    left = [run for run, s in states.items() if s is None or s.state not in ("done", "diverged")]
+    try:
+        run_dirs = [store.run(run) for run in left]
+        configs = [decode(run_dir.record()["config"]) for run_dir in run_dirs]
+        if configs:
+            trainer(configs[0].workload).run_together(configs, run_dirs, control)
+        return
+    except Exception:
+        traceback.print_exc()
+        print("going on one by one", file=sys.stderr)
+    for run in left:
+        if control.stop:
+            return
+        with contextlib.suppress(Exception):  # is recorded
+            execute(store, run, control)
+
+
 @contextlib.contextmanager
 def _mirrored(store: Store, run_id: str, config: Any, control: Control) -> Iterator[None]:
     """Show what is recorded inside to Weights & Biases, where the run asks for it."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launch.job import EXIT_FAILED, EXIT_STOPPED, execute, trainer
+from launch.job import EXIT_FAILED, EXIT_STOPPED, execute, execute_together, trainer
 from lrscale.config import decode
 from lrscale.control import Control, StopReason
 from lrscale.store import ENDED, RunDir, Store
@@ -55,9 +55,9 @@ class Slot:
 
 @dataclass(frozen=True)
 class _Child:
-    """A run under way: its process, a fork of ours or torchrun, and since when (Unix seconds)."""
+    """Runs under way: their process, a fork of ours or torchrun, and since when (Unix seconds)."""
 
-    run: str
+    runs: Sequence[str]
     slot: Slot
     pid: int
     started: float
@@ -72,22 +72,24 @@ def run_pool(
 ) -> dict[str, int]:
     """Carry out runs in order, one a slot; the exit code of each that was started.
 
-    A run that dies leaves the others alone, and its state says what it died of. Once
-    ``control.stop`` is set no more are started, and those under way are asked to save and leave.
+    On a GPU, those whose trainer can step them together share a process. A run that dies leaves
+    the others alone, and its state says what it died of. Once ``control.stop`` is set no more
+    are started, and those under way are asked to save and leave.
 
     Args:
         records: run id to what its ``config.json`` holds; a run's folder is made when it starts.
     """
     _prepare(records)
-    waiting, free = list(records), list(slots)
+    waiting, free = _shared_out(records, slots), list(slots)
     under_way: list[_Child] = []
     codes: dict[str, int] = {}
     asked = False
     while under_way or (waiting and not control.stop):
         while waiting and free and not control.stop:
-            run = waiting.pop(0)
-            under_way.append(_fork(store, run, records[run], free.pop(0), control))
-            report("start", run)
+            runs = waiting.pop(0)
+            under_way.append(_fork(store, runs, records, free.pop(0), control))
+            for run in runs:
+                report("start", run)
         if control.stop and not asked:
             asked = True
             for child in under_way:
@@ -96,11 +98,41 @@ def run_pool(
         for child, code in _ended(under_way):
             under_way.remove(child)
             free.append(child.slot)
-            codes[child.run] = code
-            if not asked:
-                _account_for(store.run(child.run), child, code, control.job)
-            report("end", child.run)
+            for run in child.runs:
+                if not asked:
+                    _account_for(store.run(run), child, code, control.job)
+                codes[run] = _code_of(store.run(run), child, code)
+                report("end", run)
     return codes
+
+
+def _shared_out(records: Records, slots: Sequence[Slot]) -> list[list[str]]:
+    """The runs of each process, in order."""
+    alone = [[run] for run in records]
+    if not all(map(_has_gpu, slots)):
+        return alone
+    together = [run for run, record in records.items() if _can_share(record["config"])]
+    shares = [together[first :: len(slots)] for first in range(len(slots))]
+    return [share for share in shares if share] + [[r] for [r] in alone if r not in set(together)]
+
+
+def _has_gpu(slot: Slot) -> bool:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") if slot.gpus is None else slot.gpus
+    return slot.ranks == 1 and visible not in (None, "", "-1", "NoDevFiles")
+
+
+def _can_share(raw: Mapping[str, Any]) -> bool:
+    if raw.get("device") == "cpu" or raw.get("track"):  # one observer sees one run
+        return False
+    return hasattr(trainer(raw["workload"]), "run_together")
+
+
+def _code_of(run_dir: RunDir, child: _Child, code: int) -> int:
+    """A run's own exit code, where it shared its process."""
+    if code or len(child.runs) == 1:
+        return code
+    state = run_dir.state()
+    return EXIT_FAILED if state is not None and state.state == "failed" else 0
 
 
 def _prepare(records: Records) -> None:
@@ -179,18 +211,19 @@ def _cause_of_death(code: int) -> str:
 
 
 def _fork(
-    store: Store, run: str, record: Mapping[str, Any], slot: Slot, control: Control
+    store: Store, runs: Sequence[str], records: Records, slot: Slot, control: Control
 ) -> _Child:
     _flush()
     started = time.time()
     pid = os.fork()
     if pid:
-        return _Child(run, slot, pid, started)
+        return _Child(runs, slot, pid, started)
     code = EXIT_FAILED
     try:
-        if not store.run(run).exists():
-            store.run(run).create(record)
-        code = _carry_out(store, run, slot, control)
+        for run in runs:
+            if not store.run(run).exists():
+                store.run(run).create(records[run])
+        code = _carry_out(store, runs, slot, control)
     except BaseException:
         _log_traceback()
     finally:
@@ -209,8 +242,9 @@ def _flush() -> None:
         sys.stderr.flush()
 
 
-def _carry_out(store: Store, run: str, slot: Slot, control: Control) -> int:
-    log = os.open(store.run(run).log_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+def _carry_out(store: Store, runs: Sequence[str], slot: Slot, control: Control) -> int:
+    first = runs[0]  # has the log of all that share the process
+    log = os.open(store.run(first).log_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     if slot.gpus is not None:
@@ -218,14 +252,17 @@ def _carry_out(store: Store, run: str, slot: Slot, control: Control) -> int:
     if control.stop:
         return EXIT_STOPPED
     if slot.ranks > 1:
-        _exec_torchrun(store, run, slot)
+        _exec_torchrun(store, first, slot)
     import torch
 
     torch.set_num_threads(slot.threads)
     mine = Control(heartbeat_seconds=control.heartbeat_seconds, job=control.job)
     mine.listen()
     mine.stop = control.stop
-    execute(store, run, mine)
+    if len(runs) > 1:
+        execute_together(store, runs, mine)
+    else:
+        execute(store, first, mine)
     return EXIT_STOPPED if mine.stop else 0
 
 

@@ -271,8 +271,8 @@ def _found(data: Any) -> tuple[str, int] | Problem:
 def _too_large_batch(config: Any, train_size: int) -> list[Problem]:
     if config.batch_size <= train_size:
         return []
-    message = f"{config.batch_size:,} is more than the {train_size:,} training examples"
-    return [Problem("batch_size", message)]
+    message = f"{config.batch_size:,} is more than the training split holds"
+    return [Problem("batch_size", message, f"it has {train_size:,} examples")]
 
 
 def _indivisible_batch(config: Any, ranks: int) -> list[Problem]:

@@ -23,6 +23,14 @@ _ONE_OF = {
 }
 
 
+class Stopped(Exception):
+    """``control`` asked for a stop while the start was being worked out; the run has been left."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason)
+        self.reason: StopReason = reason
+
+
 class GDAttempt:
     """A claim on a run, from the checkpoint that was found or from its start.
 
@@ -35,6 +43,7 @@ class GDAttempt:
 
     Raises:
         UserError: a problem, start or step size that cannot be had.
+        Stopped: before there was anything to save.
         Superseded: by every method that writes, once a later attempt has claimed the run.
     """
 
@@ -48,13 +57,19 @@ class GDAttempt:
         self.seconds = {"startup": 0.0, "training": 0.0, "evaluation": 0.0, "checkpoint": 0.0}
         state = self._attempt.saved
         if state is None:
-            self.setting = new_setting(config)
+            self.setting = new_setting(config, lambda: self._look(control))
         else:
             self.setting = restored(config, state["setting"])
             self.seconds |= state["seconds"]
             earlier = [p for p in state["provenances"] if p != self._provenances[0]]
             self._provenances = earlier + self._provenances
         self.seconds["startup"] += time.perf_counter() - started
+
+    def _look(self, control: Control) -> None:
+        self._attempt.heartbeat()
+        if control.stop:
+            self._attempt.leave(control.stop)
+            raise Stopped(control.stop)
 
     def _recorded(self, records: Sequence[Mapping[str, Any]]) -> int:
         """The epoch up to which every measurement is on record."""

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from lrscale.control import Control, Outcome, StopReason
 from lrscale.errors import UserError
 from lrscale.store import RunDir
-from lrscale.theory.attempt import GDAttempt
+from lrscale.theory.attempt import GDAttempt, Stopped
 from lrscale.theory.engine import BLOCK, GradientDescent, StepSizes, engine_coordinates
 from lrscale.theory.epochs import measured_epochs
 from lrscale.theory.problem import make_problem
@@ -56,10 +56,14 @@ def run_together(
     groups: dict[tuple[Any, ...], list[int]] = {}
     outcomes: dict[int, Outcome] = {}
     with threadpool_limits(1):  # the matrices are small: more threads would only get in the way
-        attempts = [
-            GDAttempt(config, run_dir, control, device)
-            for config, run_dir in zip(configs, run_dirs, strict=True)
-        ]
+        attempts: list[GDAttempt] = []
+        try:
+            for config, run_dir in zip(configs, run_dirs, strict=True):
+                attempts.append(GDAttempt(config, run_dir, control, device))
+        except Stopped as stopped:
+            for attempt in attempts:
+                attempt.leave(attempt.epoch, stopped.reason)
+            return [Outcome("stopped", 0, stopped.reason) for _ in configs]
         for number, attempt in enumerate(attempts):
             alone = number if device == "cpu" else None
             groups.setdefault((alone, *_shape(attempt)), []).append(number)

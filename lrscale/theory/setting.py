@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,14 +35,17 @@ class Setting:
     theory: dict[str, Any]
 
 
-def new_setting(config: GDConfig) -> Setting:
+def new_setting(config: GDConfig, look: Callable[[], None] = lambda: None) -> Setting:
     """The start of a run.
+
+    Args:
+        look: called every now and then where that takes long; may raise to leave.
 
     Raises:
         UserError: a problem, start or step size that cannot be had.
     """
     problem, weights = make_problem(config), make_start(config)
-    step_sizes, bracket = resolve(config.step_size, problem, weights, config.dtype)
+    step_sizes, bracket = resolve(config.step_size, problem, weights, config.dtype, look)
     theory = predictions(config, problem, weights, bracket)
     return Setting(*engine_coordinates(problem, weights), step_sizes, theory)
 

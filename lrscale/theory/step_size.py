@@ -44,12 +44,17 @@ class Bracket:
 
 
 def resolve(
-    rule: object, problem: Problem, weights: Sequence[Array], dtype: DTypeLike = np.float64
+    rule: object,
+    problem: Problem,
+    weights: Sequence[Array],
+    dtype: DTypeLike = np.float64,
+    look: Callable[[], None] = lambda: None,
 ) -> tuple[StepSizes, Bracket | None]:
     """η_k by a run's rule, and the scan's bracket where the rule is one.
 
     Args:
         problem, weights: as given, not in the engine's coordinates.
+        look: called before each trial of a scan, which takes minutes; may raise to leave.
 
     Raises:
         UserError: the theorem's bound is asked for where it does not apply, or the scan finds
@@ -64,11 +69,12 @@ def resolve(
         eta_max = rule.eta_max or rule.factor * best_bound(constants(problem, weights)).eta
         return StepSizes(eta_max, rule.exponent), None
     assert isinstance(rule, EdgeStep)
-    bracket = scan(
-        lambda eta: end_state(problem, weights, eta, rule.scan_epochs, dtype),
-        2 / sharpness(problem, weights),
-        rule.resolution,
-    )
+
+    def trial(eta: float) -> EndState:
+        look()
+        return end_state(problem, weights, eta, rule.scan_epochs, dtype)
+
+    bracket = scan(trial, 2 / sharpness(problem, weights), rule.resolution)
     return StepSizes(rule.factor * bracket.converges), bracket
 
 

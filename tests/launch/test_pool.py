@@ -24,7 +24,10 @@ from lrscale.control import Control
 from lrscale.store import Store
 
 root, slots, *changes = json.load(sys.stdin)
-base = {"workload": "digits_mlp", "epochs": 1, "batch_size": 50}
+digits = {"workload": "digits_mlp", "epochs": 1, "batch_size": 50}
+theory = {"workload": "gd", "epochs": 300, "dim": 6, "rank": 3}
+gpus = None if slots > 0 else "0"  # as if there were one; torch computes on the CPU
+base = digits if slots > 0 else theory
 configs = [decode({**base, "seed": seed, **change}) for seed, change in enumerate(changes)]
 records = {identity(config): {"config": encode(config)} for config in configs}
 store = Store(root)
@@ -34,7 +37,7 @@ control.listen()
 names = {run: number for number, run in enumerate(records)}
 events = []
 codes = run_pool(
-    store, records, [Slot(threads=1)] * slots, control,
+    store, records, [Slot(gpus, threads=1)] * max(slots, 1), control,
     lambda event, run: events.append((event, names[run])),
 )
 assert "accelerate.state" not in sys.modules or not sys.modules["accelerate.state"].is_initialized()
@@ -116,6 +119,21 @@ def test_more_runs_than_slots(local: LocalLauncher) -> None:
     assert "as was wished" in local.store.run(said["runs"][0]).log_path.read_text()
     provenances = [local.store.run(run).summary() for run in said["runs"]]
     assert {s["threads"] for s in provenances if s} == {1}
+
+
+def test_runs_that_share_a_gpu(local: LocalLauncher) -> None:
+    """In one process, as their trainer steps them together; what fails is a run's own."""
+    said = answer(pool(local, 0, {"depth": 2}, {"depth": 3}, {"depth": 2}))
+    assert said["codes"] == [0, 0, 0]
+    assert local.states() == ["done"] * 3
+    assert len({state.pid for run in local.runs() if (state := run.state())}) == 1
+
+    few = {"input": {"name": "gaussian", "samples": 4}}
+    said = answer(pool(local, 0, {"dim": 8}, few, {"dim": 9}))
+    assert said["codes"] == [0, 1, 0]
+    states = {run.id: run.state() for run in local.runs()}
+    assert "full rank" in states[said["runs"][1]].cause
+    assert local.states() == ["done"] * 5 + ["failed"]
 
 
 def test_a_stop(local: LocalLauncher, wait_until: WaitUntil) -> None:

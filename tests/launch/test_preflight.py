@@ -146,7 +146,9 @@ def test_a_batch_must_divide_over_ranks_and_accumulation(
 def test_a_batch_larger_than_the_data(checked: Check) -> None:
     assert not messages(checked("run: {workload: digits_mlp, batch_size: 1197}\n"))
     said = messages(checked("run: {workload: digits_mlp, batch_size: 1198}\n"))
-    assert said["batch_size"] == "1,198 is more than the 1,197 training examples"
+    assert said["batch_size"] == (
+        "1,198 is more than the training split holds (it has 1,197 examples)"
+    )
 
 
 def test_a_mistyped_section_of_an_arm(checked: Check) -> None:

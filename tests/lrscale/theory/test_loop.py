@@ -170,6 +170,18 @@ def test_edge_is_recorded_as_a_bracket(store):
     assert {state for _, state in bracket["trials"]} >= {"converged", "diverged"}
 
 
+def test_a_stop_during_the_scan(store):
+    """A scan takes minutes; the run leaves at its next trial, and so do those beside it."""
+    scanned = config(step_size={"name": "edge", "scan_epochs": 500}, epochs=50)
+    configs = [config(epochs=50), scanned, config(epochs=50, seed=1)]
+    dirs = [directory(store, c) for c in configs]
+    outcomes = run_together(configs, dirs, Control(stop="preempted"))
+    assert outcomes == [Outcome("stopped", 0, "preempted")] * 3
+    states = [run_dir.state() for run_dir in dirs]
+    assert [state and state.state for state in states] == ["preempted", "preempted", None]
+    assert run_together(configs, dirs, Control()) == [Outcome("done", 50)] * 3
+
+
 def test_the_bound_is_left_out_where_it_does_not_apply(store):
     few = {"input": {"samples": 5}}
     run_config = config(**few, step_size={"name": "constant", "eta": 1e-3}, epochs=20)
