@@ -161,6 +161,7 @@ class _Checks:
         self._ranks = ranks
         self._resources: dict[str, tuple[Resources | None, list[Problem]]] = {}
         self._blocks: dict[Any, Any] = {}  # decoded, shared between runs
+        self._hashed: dict[int, Any] = {}  # what of them makes an identity
         self._found = cache(_found)
         self._login_problem = cache(login_problem)
 
@@ -178,7 +179,7 @@ class _Checks:
         if problems or resources is None:
             return None, problems
         run = Run(
-            identity(config),
+            identity(config, self._hashed),
             place.arm,
             place.seed,
             place.point,
@@ -212,8 +213,7 @@ class _Checks:
         found = self._found(data)
         if isinstance(found, Problem):
             return config, [*self._unfit(config, resources), found]
-        fingerprint, train_size = found
-        data = dataclasses.replace(data, fingerprint=fingerprint)
+        data, train_size = found
         config = dataclasses.replace(config, data=data)
         return config, [*self._unfit(config, resources), *_too_large_batch(config, train_size)]
 
@@ -259,11 +259,11 @@ def _without(raw: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return kept
 
 
-def _found(data: Any) -> tuple[str, int] | Problem:
-    """The data's fingerprint and number of training examples."""
+def _found(data: Any) -> tuple[Any, int] | Problem:
+    """The data with its fingerprint, and the number of training examples."""
     try:
-        fingerprint = data.locate()
-        return fingerprint, dataclasses.replace(data, fingerprint=fingerprint).train_size()
+        found = dataclasses.replace(data, fingerprint=data.locate())
+        return found, found.train_size()
     except UserError as error:
         return Problem("data", str(error))
 

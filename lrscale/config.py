@@ -168,13 +168,18 @@ def encode(config: Any) -> dict[str, Any]:
     return plain
 
 
-def identity(config: Any) -> str:
+def identity(config: Any, known: dict[int, Any] | None = None) -> str:
     """The run's id: 20 hexadecimal digits of the SHA-256 of its canonical JSON.
+
+    Args:
+        known: what was made of blocks before, for a caller with many runs that share some; added
+            to.
 
     Left out are the fields made by ``unhashed`` (paths, devices, tracking) and those made by
     ``added`` while they hold their as-before value.
     """
-    text = json.dumps(_hashed(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    view = _hashed(config, {} if known is None else known)
+    text = json.dumps(view, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -315,14 +320,17 @@ def _layout_of(schema: Any) -> tuple[_Field, ...]:
     )
 
 
-def _hashed(config: Any) -> dict[str, Any]:
+def _hashed(config: Any, known: dict[int, Any]) -> dict[str, Any]:
     view: dict[str, Any] = {}
     for name, registry, hashed, as_before in _layout(config):
         value = getattr(config, name)
         if not hashed or (as_before is not dataclasses.MISSING and value == as_before):
             continue
         if registry is not None:
-            view[name] = {"name": registry.name_of(type(value)), **_hashed(value)}
+            if id(value) not in known:
+                block = {"name": registry.name_of(type(value)), **_hashed(value, known)}
+                known[id(value)] = value, block  # the value, so that its id stays its own
+            view[name] = known[id(value)][1]
         else:
             view[name] = _plain(value)
     return view

@@ -98,3 +98,17 @@ def chain(code: int, delta: Any, a: Any, rows: int, cols: int) -> None:
         for i in range(rows):
             for j in range(cols):
                 delta[i, j] *= a[i, j] * (1 - a[i, j])
+
+
+@compiled
+def deviate(code: int, delta: Any, a: Any, targets: Any, rows: int, cols: int) -> None:
+    """delta ← (a − targets) ∘ σ'(z), for a = σ(z)."""
+    if code == TANH:  # in one pass
+        for i in range(rows):
+            for j in range(cols):
+                delta[i, j] = (a[i, j] - targets[i, j]) * (1 - a[i, j] * a[i, j])
+        return
+    for i in range(rows):
+        for j in range(cols):
+            delta[i, j] = a[i, j] - targets[i, j]
+    chain(code, delta, a, rows, cols)

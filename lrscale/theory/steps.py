@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrscale.theory.activations import activate, chain
+from lrscale.theory.activations import activate, chain, deviate
 from lrscale.theory.kernels import (
     TILE_ROWS,
     compiled,
@@ -99,16 +99,13 @@ def nonlinear_steps(
             multiply(values, weights[layer], activations[layer], rows, cols, samples)
             activate(codes[layer], values, rows, samples)
         delta, other = work[0], work[1]  # ∂loss/∂z of a layer, and of the one below
-        output = activations[depth]
-        for i in range(-(-widths[depth] // TILE_ROWS) * TILE_ROWS):  # clears the last tile's rest
-            for j in range(samples):
-                delta[i, j] = output[i, j] - targets[i, j]
+        rows = -(-widths[depth] // TILE_ROWS) * TILE_ROWS  # clears the last tile's rest
+        deviate(codes[depth - 1], delta, activations[depth], targets, rows, samples)
         for layer in range(depth - 1, 0, -1):
             rows, cols = widths[layer + 1], widths[layer]
-            chain(codes[layer], delta, activations[layer + 1], rows, samples)
             multiply(other, weights[layer].T, delta, cols, rows, samples)
             transpose(transposed, activations[layer], cols, samples)
             multiply_add(weights[layer], delta, transposed, rows, samples, cols, minus_eta)
+            chain(codes[layer - 1], other, activations[layer], cols, samples)
             delta, other = other, delta
-        chain(codes[0], delta, activations[1], widths[1], samples)
         multiply_add(weights[0], delta, inputs_transposed, widths[1], samples, widths[0], minus_eta)
