@@ -8,7 +8,8 @@ A component is a dataclass in a file of its own, registered where it is defined:
 
 Nothing else needs an edit: a registry imports the files of its folder when it is first asked.
 Component files import torch only inside the functions that build, so that listing names and
-decoding configurations stay fast.
+decoding configurations stay fast. A file whose name begins with ``_`` holds no component, and is
+not imported: torch modules may stand there.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class Registry:
             return
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+            if not module.name.startswith("_"):
+                importlib.import_module(f"{self.package}.{module.name}")
         self._scanned = True
 
 

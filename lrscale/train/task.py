@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lrscale.config import TrainConfig
-from lrscale.data.source import Source
+from lrscale.data.source import Source, Split
 from lrscale.errors import UserError
 from lrscale.registry import workloads
 from lrscale.train.order import INITIALISATION, Order, derive
@@ -115,6 +115,7 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
         config.seed,
         runtime.rank,
         runtime.world,
+        lengths_of(source, "train"),
     )
     torch.manual_seed(derive(config.seed, INITIALISATION))
     model = config.model.build(source.input_shape, source.classes)
@@ -141,6 +142,12 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
         total_steps=config.epochs * order.steps_per_epoch,
         cycles_momentum=_cycles_momentum(config, optimizer),
     )
+
+
+def lengths_of(source: Source, split: Split) -> Tensor | None:
+    """Of each example, for a source whose examples differ in length and which says so."""
+    lengths = getattr(source, "lengths", None)
+    return lengths(split) if lengths is not None else None
 
 
 def _cycles_momentum(config: TrainConfig, optimizer: Optimizer) -> bool:
