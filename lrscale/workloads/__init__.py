@@ -8,5 +8,8 @@ A workload is a class with these class attributes, and is instantiated without a
 - ``metric`` and ``direction`` (``max`` or ``min``): what runs are compared by;
 - ``target``: values of that metric that a tuned run reaches, such as
   ``{"val_accuracy": 0.98}``;
-- ``budget``: ``{"epochs": …, "minutes": …}``, the most that a comparison grants a run.
+- ``budget``: ``{"epochs": …, "minutes": …}``, the most that a comparison grants a run;
+- ``likelihood``: the predictive distribution whose negative logarithm the loss is, for optimizers
+  that need the Fisher: ``categorical`` (logits and labels), ``bernoulli`` (logits) or
+  ``gaussian`` (½ squared error), summed over an example's outputs.
 """

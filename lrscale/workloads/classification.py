@@ -16,6 +16,7 @@ class Classification:
 
     schema: ClassVar[type[Any]] = TrainConfig
     runner: ClassVar[str] = "lrscale.train"
+    likelihood: ClassVar[str] = "categorical"
     defaults: ClassVar[Mapping[str, Any]]
     metric: ClassVar[str] = "accuracy"
     direction: ClassVar[str] = "max"
