@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pydantic import Field, TypeAdapter, ValidationError
 
 from lrscale.errors import ConfigError, Problem, did_you_mean
+from lrscale.monitor import Monitor
 from lrscale.registry import (
     Registry,
     UnknownName,
@@ -58,6 +59,11 @@ def added(default: T, as_before: T) -> T:
     return field(default=default, metadata={"as_before": as_before})
 
 
+def added_section(schema: type[T]) -> T | None:
+    """A field of a later version that holds a ``schema``'s keys, or null as before it."""
+    return field(default=None, metadata={"section": schema, "as_before": None})
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run on minibatches, as ``lrscale.train`` carries it out.
@@ -74,6 +80,9 @@ class TrainConfig:
         deterministic: only deterministic kernels (slower on CUDA).
         eval_every: epochs between evaluations; the last epoch is always evaluated.
         eval_batch_size: examples per rank and forward pass in evaluation.
+        decay_norms_and_biases: false takes the optimizer's weight decay off biases, norms and
+            whatever else has fewer than two dimensions.
+        monitor: watches the validation loss and scales the scheduled rate; null for none.
         device: ``auto`` (the GPU that was allotted, else the CPU), ``cpu`` or ``cuda``.
         checkpoint_minutes: work that a killed run may lose.
         track: ``wandb`` mirrors the metrics live to Weights & Biases.
@@ -93,9 +102,38 @@ class TrainConfig:
     deterministic: bool = False
     eval_every: PositiveInt = 1
     eval_batch_size: PositiveInt = 1000
+    decay_norms_and_biases: bool = added(True, as_before=True)
+    monitor: Monitor | None = added_section(Monitor)
     device: Literal["auto", "cpu", "cuda"] = unhashed("auto")
     checkpoint_minutes: Positive = unhashed(10.0)
     track: Literal["wandb"] | None = unhashed(None)
+
+    def conflicts(self) -> list[Problem]:
+        """What single fields cannot know to be wrong."""
+        return [*_two_monitors(self), *_no_momentum_to_cycle(self)]
+
+
+def _two_monitors(config: TrainConfig) -> list[Problem]:
+    if config.monitor is None or not hasattr(config.schedule, "monitor"):
+        return []
+    message = "the schedule watches the validation loss already"
+    return [Problem("monitor", message, "leave it out, or choose another schedule")]
+
+
+def _no_momentum_to_cycle(config: TrainConfig) -> list[Problem]:
+    cycle = getattr(config.schedule, "momentum", None)
+    optimizer = config.optimizer
+    if not callable(cycle) or cycle(0, 1) is None or getattr(optimizer, "beta1", None):
+        return []
+    name = optimizers.name_of(type(optimizer))
+    if not hasattr(optimizer, "momentum"):
+        message = f"it cycles the momentum, and {name} has none"
+    elif optimizer.momentum == 0:
+        message = f"it cycles the momentum, and that of {name} is 0"
+    else:
+        return []
+    hint = "give the optimizer momentum, or set schedule.cycle_momentum: false"
+    return [Problem("schedule", message, hint)]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,6 +215,8 @@ def _decode_dataclass(schema: Any, raw: Mapping[str, Any], at: str, problems: li
             problems.append(Problem(f"{at}{key}", "unknown key", hint))
         elif key in blocks:
             values[key] = _decode_block(fields[key].metadata["registry"], value, key, problems)
+        elif "section" in fields[key].metadata:
+            values[key] = _decode_section(fields[key].metadata["section"], value, key, problems)
         else:
             values[key] = value
     for key in blocks:
@@ -190,7 +230,19 @@ def _decode_dataclass(schema: Any, raw: Mapping[str, Any], at: str, problems: li
         return None
     for key, value in values.items():
         _check_scalar(f"{at}{key}", value, getattr(config, key), problems)
+    if len(problems) == before and hasattr(config, "conflicts"):
+        problems.extend(config.conflicts())
     return config if len(problems) == before else None
+
+
+def _decode_section(schema: Any, value: Any, key: str, problems: list[Problem]) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        known = ", ".join(_fields(schema))
+        problems.append(Problem(key, f"expected a block or null, got {value!r}", f"keys: {known}"))
+        return None
+    return _decode_dataclass(schema, value, f"{key}.", problems)
 
 
 def _decode_block(registry: Registry, value: Any, key: str, problems: list[Problem]) -> Any:
@@ -267,6 +319,8 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
 def _encode_field(f: dataclasses.Field[Any], value: Any) -> Any:
     if "registry" in f.metadata:
         return {"name": f.metadata["registry"].name_of(type(value)), **encode(value)}
+    if "section" in f.metadata and value is not None:
+        return encode(value)
     return _plain(value)
 
 
@@ -280,6 +334,8 @@ def _hashed(config: Any) -> dict[str, Any]:
             continue
         if "registry" in f.metadata:
             view[name] = {"name": f.metadata["registry"].name_of(type(value)), **_hashed(value)}
+        elif "section" in f.metadata:
+            view[name] = _hashed(value)
         else:
             view[name] = _plain(value)
     return view

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from lrscale.attempt import Attempt, Record
 from lrscale.config import TrainConfig
 from lrscale.control import Control, Outcome, StopReason
 from lrscale.store import RunDir
+from lrscale.train.averaged import delivered_weights
 from lrscale.train.clock import Clock
 from lrscale.train.evaluate import evaluate
 from lrscale.train.provenance import digest, peak_memory_bytes, provenance
@@ -112,7 +113,7 @@ class Trainer:
             epoch, into_epoch = divmod(self.step, per_epoch)
             if self.evaluated < self.step == self._next_evaluation(self.step - 1):
                 self._evaluate(epoch)
-            if self.step == self.task.total_steps:
+            if self.step == self.task.total_steps or self.task.watch.stop:
                 return
             self._train_epoch(epoch, into_epoch)
 
@@ -193,11 +194,12 @@ class Trainer:
                 self.attempt.heartbeat()
 
         started = time.perf_counter()
-        with self.clock.during("evaluation"):
+        with self.clock.during("evaluation"), delivered_weights(self.task):
             metrics = evaluate(self.task, after_batch)
         self.evaluation_seconds = time.perf_counter() - started
         if not all(map(math.isfinite, metrics.values())):
             raise Diverged(self.step)
+        monitored = self._monitor(self.step, metrics)
         self.attempt.record(
             {
                 "kind": "epoch",
@@ -205,12 +207,25 @@ class Trainer:
                 "step": self.step,
                 "minibatch_loss": self.loss_sum / self.task.order.steps_per_epoch,
                 **metrics,
+                **monitored,
                 "seconds": self.clock.seconds()["training"],
                 "evaluation_seconds": self.evaluation_seconds,
             }
         )
         self.evaluated = self.step
         self.pulse.rest(self.step)
+
+    def _monitor(self, step: int, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        """Let the monitor act on an evaluation; what it did, for the record."""
+        task, before = self.task, self.task.watch
+        if task.monitor is None:
+            return {}
+        task.look_at(step, evaluation["val_loss"])
+        acts = {"cut": task.watch.cut, "stop": task.watch.stop}
+        done = [act for act, happened in acts.items() if happened]
+        if done and task.best is not None:
+            done.append(f"back to step {before.best_step}")
+        return {"monitor": {"scale": task.watch.scale, "did": done}}
 
     # --- what outlives the process
 
@@ -232,6 +247,8 @@ class Trainer:
     def _restore(self, saved: dict[str, Any]) -> None:
         self.task.load_state(saved["task"])
         self.loss, self.loss_sum = saved["loss"], saved["loss_sum"]
+        if self.attempt.evaluation is not None and self.task.watch.step < self.evaluated:
+            self._monitor(self.evaluated, self.attempt.evaluation)  # killed before it was saved
         self.clock.carry(saved["seconds"])
         here = self.provenances[0]
         self.provenances = [p for p in saved["provenances"] if p != here] + [here]
@@ -247,8 +264,27 @@ class Trainer:
             "data": self.task.source.title,
             **self.provenances[-1],
             "mixed": len(self.provenances) > 1,
+            **self._monitored(),
         }
-        self.attempt.finish(state, step, step // self.task.order.steps_per_epoch, summary)
+        epoch = step // self.task.order.steps_per_epoch
+        watch = self.task.watch
+        back = state == "done" and watch.stop and self.task.best is not None
+        evaluated = watch.best_step if back else None  # what it delivers was measured there
+        self.attempt.finish(state, step, epoch, summary, evaluated=evaluated)
+
+    def _monitored(self) -> dict[str, Any]:
+        """What the monitor has come to, where there is one."""
+        if self.task.monitor is None:
+            return {}
+        watch = self.task.watch
+        return {
+            "monitor": {
+                "scale": watch.scale,
+                "best_val_loss": watch.best,
+                "best_step": watch.best_step,
+                "stopped_early": watch.stop and self.step < self.task.total_steps,
+            }
+        }
 
     def _note_progress(self, step: int) -> None:
         epoch = step // self.task.order.steps_per_epoch

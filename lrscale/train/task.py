@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 from lrscale.config import TrainConfig
 from lrscale.data.source import Source, Split
 from lrscale.errors import UserError
+from lrscale.monitor import Monitor, Watch
 from lrscale.registry import workloads
 from lrscale.train.order import INITIALISATION, Order, derive
 from lrscale.train.runtime import Runtime
@@ -32,6 +34,9 @@ class Task:
             schedule scales.
         total_steps: optimizer steps of the whole run.
         cycles_momentum: the schedule sets the momentum (Adam's β₁) too.
+        monitor: of the validation loss; None without.
+        watch: what the monitor has seen.
+        best: weights and optimizer as at the best evaluation, if the monitor goes back to them.
     """
 
     config: TrainConfig
@@ -44,13 +49,16 @@ class Task:
     optimizer: Optimizer
     total_steps: int
     cycles_momentum: bool
+    monitor: Monitor | None = None
+    watch: Watch = Watch()
+    best: dict[str, Any] | None = None
 
     def set_rate(self, step: int) -> float:
         """Set what the schedule says for ``step``; the first group's learning rate."""
         schedule, groups = self.config.schedule, self.optimizer.param_groups
         factor: float = schedule.factor(step, self.total_steps)
         for group in groups:
-            group["lr"] = group["initial_lr"] * factor
+            group["lr"] = group["initial_lr"] * factor * self.watch.scale
         if self.cycles_momentum:
             momentum = schedule.momentum(step, self.total_steps)
             for group in groups:
@@ -82,21 +90,40 @@ class Task:
         self.runtime.backward(loss if share == 1 else loss / share)
         return loss.detach()
 
+    def look_at(self, step: int, validation_loss: float) -> None:
+        """Tell the monitor, where there is one, what an evaluation has found."""
+        if self.monitor is None:
+            return
+        self.watch = self.monitor.after(self.watch, step, validation_loss)
+        if self.monitor.back_to_best and self.watch.improved:
+            self.best = copy.deepcopy(self._trained())
+        elif self.best is not None and (self.watch.cut or self.watch.stop):
+            # A copy: the optimizer goes on in the tensors that it is given.
+            self._load_trained(copy.deepcopy(self.best))
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it: tensors and plain values. Schedule and order have no
         past."""
         scaler = self.runtime.scaler
         return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **self._trained(),
             "scaler": scaler.state_dict() if scaler is not None else None,
+            "watch": asdict(self.watch),
+            "best": self.best,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._load_trained(state)
         if self.runtime.scaler is not None:
             self.runtime.scaler.load_state_dict(state["scaler"])
+        self.watch, self.best = Watch(**state["watch"]), state["best"]
+
+    def _trained(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def _load_trained(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def build(config: TrainConfig, runtime: Runtime) -> Task:
@@ -128,6 +155,8 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
 
     runtime.settle(model, first_loss)
     optimizer = config.optimizer.build(model)
+    if not config.decay_norms_and_biases:
+        _spare_norms_and_biases(optimizer)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return Task(
@@ -141,6 +170,7 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
         optimizer=runtime.prepare_optimizer(optimizer),
         total_steps=config.epochs * order.steps_per_epoch,
         cycles_momentum=_cycles_momentum(config, optimizer),
+        monitor=_monitor(config),
     )
 
 
@@ -150,8 +180,31 @@ def lengths_of(source: Source, split: Split) -> Tensor | None:
     return lengths(split) if lengths is not None else None
 
 
+def _monitor(config: TrainConfig) -> Monitor | None:
+    """The run's own, or the schedule's."""
+    if config.monitor is None and hasattr(config.schedule, "monitor"):
+        monitor: Monitor = config.schedule.monitor()
+        return monitor
+    return config.monitor
+
+
+def _spare_norms_and_biases(optimizer: Optimizer) -> None:
+    """Put what has fewer than two dimensions into groups of its own, without weight decay."""
+    for group in list(optimizer.param_groups):
+        if not group.get("weight_decay"):
+            continue
+        spared = [p for p in group["params"] if p.ndim < 2]
+        decayed = [p for p in group["params"] if p.ndim >= 2]
+        if not decayed:
+            group["weight_decay"] = 0.0
+        elif spared:
+            group["params"] = decayed
+            optimizer.add_param_group({**group, "params": spared, "weight_decay": 0.0})
+
+
 def _cycles_momentum(config: TrainConfig, optimizer: Optimizer) -> bool:
-    if not callable(getattr(config.schedule, "momentum", None)):
+    momentum = getattr(config.schedule, "momentum", None)
+    if not callable(momentum) or momentum(0, 1) is None:
         return False
     if not all("betas" in group or "momentum" in group for group in optimizer.param_groups):
         raise UserError(

@@ -163,6 +163,9 @@ def test_optimizer_begins_at_its_learning_rate(name: str) -> None:
 
 # Schedules --------------------------------------------------------------------------------------
 
+# One-cycle is a warm-up of its own kind.
+WARMED = [n for n in schedules.names() if "warmup" in schedules.get(n).__dataclass_fields__]
+
 
 @pytest.mark.parametrize("name", schedules.names())
 @given(
@@ -171,7 +174,9 @@ def test_optimizer_begins_at_its_learning_rate(name: str) -> None:
     order=st.randoms(use_true_random=False),
 )
 def test_schedule_is_a_pure_finite_factor(name: str, total: int, warmup: float, order: Any) -> None:
-    schedule = dataclasses.replace(component(schedules, name), warmup=warmup)
+    schedule = component(schedules, name)
+    if name in WARMED:
+        schedule = dataclasses.replace(schedule, warmup=warmup)
     factors = [schedule.factor(step, total) for step in range(total)]
     assert all(isinstance(f, float) and math.isfinite(f) and 0 <= f <= 1 for f in factors)
     # a resumed run asks a fresh object, from the middle on
@@ -181,7 +186,18 @@ def test_schedule_is_a_pure_finite_factor(name: str, total: int, warmup: float, 
     assert [fresh.factor(step, total) for step in steps] == [factors[step] for step in steps]
 
 
-@pytest.mark.parametrize("name", schedules.names())
+@pytest.mark.parametrize(
+    "name", [n for n in schedules.names() if hasattr(schedules.get(n), "momentum")]
+)
+@given(total=st.integers(1, 400))
+def test_momentum_is_a_pure_decay_rate(name: str, total: int) -> None:
+    momenta = [component(schedules, name).momentum(step, total) for step in range(total)]
+    assert all(isinstance(m, float) and 0 <= m < 1 for m in momenta)
+    fresh = component(schedules, name)
+    assert [fresh.momentum(step, total) for step in reversed(range(total))] == momenta[::-1]
+
+
+@pytest.mark.parametrize("name", WARMED)
 @given(total=st.integers(10, 400), steps=st.integers(1, 9))
 def test_warm_up_is_linear_and_ends_at_the_peak(name: str, total: int, steps: int) -> None:
     schedule = dataclasses.replace(component(schedules, name), warmup=float(steps))
