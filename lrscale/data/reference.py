@@ -77,8 +77,8 @@ def _counts(corpus: Corpus) -> csr_array:
 
     ones = np.ones(len(corpus.tokens), dtype=np.float32)
     shape = (len(corpus.labels), len(corpus.words))
-    counts = csr_array((ones, corpus.tokens, corpus.starts), shape=shape)
-    counts.sum_duplicates()
+    counts = csr_array((ones, corpus.tokens, corpus.starts), shape=shape, copy=True)
+    counts.sum_duplicates()  # in place
     return counts
 
 
