@@ -126,7 +126,7 @@ class Trainer:
         for step in range(self.step, (epoch + 1) * task.order.steps_per_epoch):
             runtime.reseed(step)
             rate = task.set_rate(step)
-            self.pending.append((task.take_step(batches), rate))
+            self.pending.append((task.take_step(batches, step), rate))
             self.step = step + 1
             if pulse.due(self.step):
                 self._look_up()
@@ -262,6 +262,7 @@ class Trainer:
             # Once a loss is not finite, the steps until it is noticed are nobody's.
             "weights": digest(self.task.model) if state == "done" else None,
             "data": self.task.source.title,
+            "remarks": self.task.remarks,
             **self.provenances[-1],
             "mixed": len(self.provenances) > 1,
             **self._monitored(),

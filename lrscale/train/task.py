@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from lrscale.config import TrainConfig
 from lrscale.data.source import Source, Split
 from lrscale.errors import UserError
 from lrscale.monitor import Monitor, Watch
+from lrscale.optim.micro_batch import MicroBatch
 from lrscale.registry import workloads
-from lrscale.train.order import INITIALISATION, Order, derive
+from lrscale.train.order import INITIALISATION, LABELS, Order, derive
 from lrscale.train.runtime import Runtime
 
 
@@ -37,6 +39,8 @@ class Task:
         monitor: of the validation loss; None without.
         watch: what the monitor has seen.
         best: weights and optimizer as at the best evaluation, if the monitor goes back to them.
+        observe: the optimizer's, where it needs more than gradients (see ``lrscale.optim``).
+        remarks: what the user should know of how the optimizer treats this model.
     """
 
     config: TrainConfig
@@ -52,6 +56,8 @@ class Task:
     monitor: Monitor | None = None
     watch: Watch = Watch()
     best: dict[str, Any] | None = None
+    observe: Callable[[MicroBatch], None] | None = None
+    remarks: list[str] = field(default_factory=list)
 
     def set_rate(self, step: int) -> float:
         """Set what the schedule says for ``step``; the first group's learning rate."""
@@ -69,26 +75,50 @@ class Task:
         rate: float = groups[0]["lr"]
         return rate
 
-    def take_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """One optimizer step on the next micro-batches; their mean loss before it."""
+    def take_step(self, batches: Iterator[tuple[Tensor, Tensor]], step: int) -> Tensor:
+        """Optimizer step number ``step``, on the next micro-batches; their mean loss before it."""
         losses = []
         self.optimizer.zero_grad()
-        if self.config.accumulation > 1:
+        last = self.config.accumulation - 1
+        if last > 0:
             with self.runtime.not_averaging(self.wrapped):
-                losses = [self._add_gradients(batches) for _ in range(self.config.accumulation - 1)]
-        losses.append(self._add_gradients(batches))
+                losses = [self._add_gradients(batches, step, part) for part in range(last)]
+        losses.append(self._add_gradients(batches, step, last))
         if self.config.grad_clip is not None:
             self.runtime.clip(self.model, self.config.grad_clip)
         self.optimizer.step()
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
-    def _add_gradients(self, batches: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """Forward and backward pass of one micro-batch; its mean loss."""
+    def _add_gradients(
+        self, batches: Iterator[tuple[Tensor, Tensor]], step: int, part: int
+    ) -> Tensor:
+        """Forward and backward pass of the step's micro-batch number ``part``; its mean loss."""
         inputs, targets = next(batches)
-        loss: Tensor = self.workload.loss(self.wrapped(inputs), targets)
+        outputs = self.wrapped(inputs)
+        loss: Tensor = self.workload.loss(outputs, targets)
+        if self.observe is not None:
+            self.observe(self._micro_batch(step, part, inputs, targets, outputs, loss))
         share = self.config.accumulation
         self.runtime.backward(loss if share == 1 else loss / share)
         return loss.detach()
+
+    def _micro_batch(
+        self, step: int, part: int, inputs: Any, targets: Any, outputs: Tensor, loss: Tensor
+    ) -> MicroBatch:
+        """For an optimizer that observes. Ranks take turns by example (see ``Order``)."""
+        runtime, scaler = self.runtime, self.runtime.scaler
+        mine = part * len(outputs) + torch.arange(len(outputs))
+        return MicroBatch(
+            inputs,
+            targets,
+            outputs,
+            loss,
+            self.workload,
+            places=runtime.rank + runtime.world * mine,
+            batch_size=self.config.batch_size,
+            seed=derive(self.config.seed, LABELS, step),
+            scale=1.0 if scaler is None else scaler.scale(torch.ones_like(loss)),
+        )
 
     def look_at(self, step: int, validation_loss: float) -> None:
         """Tell the monitor, where there is one, what an evaluation has found."""
@@ -171,6 +201,8 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
         total_steps=config.epochs * order.steps_per_epoch,
         cycles_momentum=_cycles_momentum(config, optimizer),
         monitor=_monitor(config),
+        observe=getattr(optimizer, "observe", None),
+        remarks=_remarks(optimizer, runtime),
     )
 
 
@@ -212,3 +244,12 @@ def _cycles_momentum(config: TrainConfig, optimizer: Optimizer) -> bool:
             "schedule, or an optimizer with momentum or betas"
         )
     return True
+
+
+def _remarks(optimizer: Optimizer, runtime: Runtime) -> list[str]:
+    """The optimizer's, which rank 0 prints."""
+    remarks: list[str] = getattr(optimizer, "remarks", [])
+    if runtime.rank == 0:
+        for remark in remarks:
+            print(f"note: {remark}", file=sys.stderr, flush=True)
+    return remarks
