@@ -110,7 +110,11 @@ class TrainConfig:
 
     def conflicts(self) -> list[Problem]:
         """What single fields cannot know to be wrong."""
-        return [*_two_monitors(self), *_no_momentum_to_cycle(self)]
+        return [
+            *_two_monitors(self),
+            *_no_momentum_to_cycle(self),
+            *_model_of_other_inputs(self),
+        ]
 
 
 def _two_monitors(config: TrainConfig) -> list[Problem]:
@@ -118,6 +122,17 @@ def _two_monitors(config: TrainConfig) -> list[Problem]:
         return []
     message = "the schedule watches the validation loss already"
     return [Problem("monitor", message, "leave it out, or choose another schedule")]
+
+
+def _model_of_other_inputs(config: TrainConfig) -> list[Problem]:
+    """A network of images cannot read tokens, nor the other way round."""
+    reads, gives = (getattr(part, "inputs", "numbers") for part in (config.model, config.data))
+    if reads == gives:
+        return []
+    fitting = [n for n in models.names() if getattr(models.get(n), "inputs", "numbers") == gives]
+    model, data = models.name_of(type(config.model)), datasets.name_of(type(config.data))
+    message = f"{model} reads {reads}, and the data {data} gives {gives}"
+    return [Problem("model.name", message, f"models that read {gives}: {', '.join(fitting)}")]
 
 
 def _no_momentum_to_cycle(config: TrainConfig) -> list[Problem]:
