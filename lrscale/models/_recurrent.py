@@ -61,8 +61,10 @@ class _Stack(nn.Module):
             _initialise(layer)
 
     def forward(self, states: Tensor) -> Tensor:
-        for depth, layer in enumerate(self.layers):
-            states, _ = layer(self.dropout(states) if depth else states)
+        # On the CPU always in float32: oneDNN has no LSTM in bfloat16 for many processors.
+        with torch.autocast("cpu", enabled=False):
+            for depth, layer in enumerate(self.layers):
+                states, _ = layer(self.dropout(states) if depth else states)
         return states
 
 

@@ -58,6 +58,12 @@ def test_how_a_batch_is_shared_out_makes_no_difference_but_rounding(
         assert record == pytest.approx(expected, rel=1e-10)
 
 
+def test_mixed_precision(runs: Runs, raw: dict[str, Any]):
+    run_dir = runs.new(raw | {"epochs": 1, "precision": "bf16"})
+    (outcome,) = runs.here(run_dir)
+    assert outcome.state == "done"
+
+
 def test_evaluation_does_not_depend_on_its_batches(runs: Runs, raw: dict[str, Any]):
     one, other = (
         runs.new(raw | {"epochs": 1, "eval_batch_size": size}, str(size)) for size in (1, 30)
