@@ -26,7 +26,7 @@ _LEFT_AS: dict[StopReason, RunState] = {
     "max_steps": "interrupted",
 }
 # Of an evaluation's record, what is not a metric.
-_BOOKKEEPING = {"kind", "epoch", "step", "seconds", "evaluation_seconds", "monitor"}
+_BOOKKEEPING = {"kind", "epoch", "step", "seconds", "evaluation_seconds", "data_wait", "monitor"}
 
 
 Found = tuple[int, dict[str, Any] | None, Record | None]

@@ -80,6 +80,10 @@ class TrainConfig:
         deterministic: only deterministic kernels (slower on CUDA).
         eval_every: epochs between evaluations; the last epoch is always evaluated.
         eval_batch_size: examples per rank and forward pass in evaluation.
+        eval_train: training examples that an evaluation looks at, evenly spread over the split;
+            all of them when null.
+        label_smoothing: share of each label's probability that is spread over all classes
+            (Szegedy et al. 2016), in the training loss only.
         decay_norms_and_biases: false takes the optimizer's weight decay off biases, norms and
             whatever else has fewer than two dimensions.
         monitor: watches the validation loss and scales the scheduled rate; null for none.
@@ -102,6 +106,8 @@ class TrainConfig:
     deterministic: bool = False
     eval_every: PositiveInt = 1
     eval_batch_size: PositiveInt = 1000
+    eval_train: PositiveInt | None = added(None, as_before=None)
+    label_smoothing: Decay = added(0.0, as_before=0.0)
     decay_norms_and_biases: bool = added(True, as_before=True)
     monitor: Monitor | None = added_section(Monitor)
     device: Literal["auto", "cpu", "cuda"] = unhashed("auto")

@@ -42,9 +42,13 @@ def means(sums: Mapping[str, float], examples: int) -> dict[str, float]:
 
 
 def _metrics(task: Task, split: Split, after_batch: Callable[[], None]) -> dict[str, float]:
-    runtime, examples = task.runtime, task.source.size(split)
-    lengths = lengths_of(task.source, split)
+    runtime, lengths, places = task.runtime, lengths_of(task.source, split), _places(task, split)
+    if places is not None and lengths is not None:
+        lengths = lengths[places]
+    examples = task.source.size(split) if places is None else len(places)
     shard = task.order.shard(examples, task.config.eval_batch_size, lengths)
+    if places is not None:
+        shard = [places[chosen] for chosen in shard]
     batches = task.source.batches(split, (indices for indices in shard if len(indices)), None)
     sums: dict[str, Tensor] = {}
     for indices in shard:
@@ -58,3 +62,11 @@ def _metrics(task: Task, split: Split, after_batch: Callable[[], None]) -> dict[
     totals = {name: sum(column) for name, *column in zip(names, *ranks, strict=True)}
     derived: dict[str, float] = getattr(task.workload, "metrics", means)(totals, examples)
     return derived
+
+
+def _places(task: Task, split: Split) -> Tensor | None:
+    """Where only some of the training examples are evaluated: which, evenly spread; else None."""
+    size, wanted = task.source.size(split), task.config.eval_train
+    if split != "train" or wanted is None or wanted >= size:
+        return None
+    return torch.arange(wanted) * size // wanted

@@ -18,6 +18,7 @@ from lrscale.store import RunDir
 from lrscale.train.averaged import delivered_weights
 from lrscale.train.clock import Clock
 from lrscale.train.evaluate import evaluate
+from lrscale.train.intake import Intake
 from lrscale.train.provenance import digest, peak_memory_bytes, provenance
 from lrscale.train.pulse import Pulse
 from lrscale.train.runtime import Runtime
@@ -87,6 +88,7 @@ class Trainer:
         self.pending: list[tuple[Tensor, float]] = []  # loss and learning rate since then
         self.provenances = [provenance(self.runtime)]
         self.pulse = Pulse(self.runtime, control, self.step)
+        self.intake = Intake(task.source, self.runtime)
         if attempt.saved is not None:
             self._restore(attempt.saved)
         self._note_progress(self.step)
@@ -200,6 +202,7 @@ class Trainer:
         if not all(map(math.isfinite, metrics.values())):
             raise Diverged(self.step)
         monitored = self._monitor(self.step, metrics)
+        training = self.clock.seconds()["training"]
         self.attempt.record(
             {
                 "kind": "epoch",
@@ -208,8 +211,9 @@ class Trainer:
                 "minibatch_loss": self.loss_sum / self.task.order.steps_per_epoch,
                 **metrics,
                 **monitored,
-                "seconds": self.clock.seconds()["training"],
+                "seconds": training,
                 "evaluation_seconds": self.evaluation_seconds,
+                "data_wait": self.intake.wait(training, since_evaluation=True),
             }
         )
         self.evaluated = self.step
@@ -240,6 +244,7 @@ class Trainer:
                 "loss_sum": self.loss_sum,
                 "seconds": self.clock.seconds(),
                 "provenances": self.provenances,
+                "intake": self.intake.state(),
             }
             self.attempt.save(self.step, state)
         self.saved_step = self.step
@@ -250,13 +255,17 @@ class Trainer:
         if self.attempt.evaluation is not None and self.task.watch.step < self.evaluated:
             self._monitor(self.evaluated, self.attempt.evaluation)  # killed before it was saved
         self.clock.carry(saved["seconds"])
+        self.intake.load_state(saved["intake"])
         here = self.provenances[0]
         self.provenances = [p for p in saved["provenances"] if p != here] + [here]
 
     def _finish(self, state: Literal["done", "diverged"], step: int) -> None:
         """Provenance goes into the summary; runs of mixed provenance are no exact repeats."""
+        seconds, damaged = self.clock.seconds(), self.intake.damaged()
         summary = {
-            "seconds": self.clock.seconds(),
+            "seconds": seconds,
+            "data_wait": self.intake.wait(seconds["training"]),
+            **({"damaged_files": damaged} if damaged else {}),
             "peak_memory_bytes": peak_memory_bytes(self.runtime),
             "parameters": sum(p.numel() for p in self.task.model.parameters()),
             # Once a loss is not finite, the steps until it is noticed are nobody's.

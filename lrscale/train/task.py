@@ -164,6 +164,8 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
             momentum for an optimizer that has none.
     """
     workload = workloads.get(config.workload)()
+    if config.label_smoothing:
+        _smooth_labels(workload, config.label_smoothing)
     source: Source = config.data.open(runtime.device)
     order = Order(
         source.size("train"),
@@ -206,10 +208,10 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
     )
 
 
-def lengths_of(source: Source, split: Split) -> Tensor | None:
-    """Of each example, for a source whose examples differ in length and which says so."""
-    lengths = getattr(source, "lengths", None)
-    return lengths(split) if lengths is not None else None
+def _smooth_labels(workload: Any, smoothing: float) -> None:
+    if not hasattr(workload, "label_smoothing"):
+        raise UserError("label_smoothing: this workload's loss has no labels to smooth")
+    workload.label_smoothing = smoothing
 
 
 def _monitor(config: TrainConfig) -> Monitor | None:
@@ -232,6 +234,12 @@ def _spare_norms_and_biases(optimizer: Optimizer) -> None:
         elif spared:
             group["params"] = decayed
             optimizer.add_param_group({**group, "params": spared, "weight_decay": 0.0})
+
+
+def lengths_of(source: Source, split: Split) -> Tensor | None:
+    """Of each example, for a source whose examples differ in length and which says so."""
+    lengths = getattr(source, "lengths", None)
+    return lengths(split) if lengths is not None else None
 
 
 def _cycles_momentum(config: TrainConfig, optimizer: Optimizer) -> bool:
