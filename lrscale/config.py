@@ -144,10 +144,14 @@ def _model_of_other_inputs(config: TrainConfig) -> list[Problem]:
 def _no_momentum_to_cycle(config: TrainConfig) -> list[Problem]:
     cycle = getattr(config.schedule, "momentum", None)
     optimizer = config.optimizer
-    if not callable(cycle) or cycle(0, 1) is None or getattr(optimizer, "beta1", None):
+    if not callable(cycle) or cycle(0, 1) is None:
         return []
     name = optimizers.name_of(type(optimizer))
-    if not hasattr(optimizer, "momentum"):
+    if not getattr(optimizer, "cycles_momentum", True):
+        message = f"it cycles the momentum, and that of {name} must not change"
+    elif getattr(optimizer, "beta1", None):
+        return []
+    elif not hasattr(optimizer, "momentum"):
         message = f"it cycles the momentum, and {name} has none"
     elif optimizer.momentum == 0:
         message = f"it cycles the momentum, and that of {name} is 0"

@@ -188,7 +188,7 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
     runtime.settle(model, first_loss)
     optimizer = config.optimizer.build(model)
     if not config.decay_norms_and_biases:
-        _spare_norms_and_biases(optimizer)
+        spare_norms_and_biases(optimizer)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return Task(
@@ -222,7 +222,7 @@ def _monitor(config: TrainConfig) -> Monitor | None:
     return config.monitor
 
 
-def _spare_norms_and_biases(optimizer: Optimizer) -> None:
+def spare_norms_and_biases(optimizer: Optimizer) -> None:
     """Put what has fewer than two dimensions into groups of its own, without weight decay."""
     for group in list(optimizer.param_groups):
         if not group.get("weight_decay"):

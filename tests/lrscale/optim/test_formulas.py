@@ -156,7 +156,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "component"), CASES, ids=lambda case: getattr(case, "__name__", str(case)[:60]))
+@pytest.mark.parametrize(
+    ("rule", "component"), CASES, ids=lambda case: getattr(case, "__name__", str(case)[:60])
+)
 def test_transcription_of_the_paper(rule: Any, component: Any) -> None:
     expected = rule(component, np.array([1.0, -2.0, 0.7]), 50)
     # NAdam's product of the μ_t is kept in float32 by torch
