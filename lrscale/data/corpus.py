@@ -79,15 +79,23 @@ def _load(source: Folder | Packaged, version: str) -> Corpus:
     return corpus
 
 
+class _Numbers(dict[str, int]):
+    """Words to 0, 1, 2, … in the order in which they are first asked for."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = len(self)
+        return number
+
+
 def _tokenised(reviews: Iterable[Review]) -> Corpus:
-    numbers: dict[str, int] = {}
+    numbers = _Numbers()
     tokens, starts = array("i"), array("q", [0])
     labels, test = array("b"), array("b")
     hashes = bytearray()
     content = hashlib.sha256()
     for review in reviews:
         words = tokenise(review.text)
-        tokens.extend([numbers.setdefault(word, len(numbers)) for word in words])
+        tokens.extend(map(numbers.__getitem__, words))
         starts.append(len(tokens))
         labels.append(review.label)
         test.append(review.split == "test")
