@@ -72,9 +72,10 @@ def test_zero_gamma_makes_every_block_the_identity_at_the_start(component) -> No
 
     for zero in (False, True):
         model = component(zero_gamma=zero).build((3, 32, 32), 10)
-        last = [b.bn3 if isinstance(b, Bottleneck) else b.bn2 for b in model.modules()
-                if isinstance(b, (BasicBlock, Bottleneck))]  # fmt: skip
-        assert {float(value) for bn in last for value in bn.weight.detach()} == {0.0 if zero else 1.0}
+        blocks = [b for b in model.modules() if isinstance(b, (BasicBlock, Bottleneck))]
+        last = [b.bn3 if isinstance(b, Bottleneck) else b.bn2 for b in blocks]
+        starts = {float(value) for bn in last for value in bn.weight.detach()}
+        assert starts == {0.0 if zero else 1.0}
 
 
 @pytest.mark.parametrize("component", [ResNet50(), ResNet18(), ResNet18CIFAR(), ResNet20()])
