@@ -22,7 +22,7 @@ class Damaged(Exception):
 def read_image(path: bytes | str) -> Tensor:
     """The pixels of an image file, upright as its EXIF data has it: (3, height, width) bytes.
 
-    torchcodec decodes, half as fast again as PIL; PIL steps in with the same pixels where
+    torchcodec decodes, faster than PIL, which steps in with the same pixels where
     torchcodec is not there or does not know the format.
 
     Raises:
