@@ -21,6 +21,7 @@ from lrscale.compare.comparison import Comparison, compare, tables
 from lrscale.compare.gd_runs import is_gd, load_gd
 from lrscale.compare.gd_sheets import Sheet, sheets
 from lrscale.compare.load import load_runs
+from lrscale.compare.references import load_references
 from lrscale.errors import UserError, did_you_mean
 from lrscale.store import Store, write_text
 
@@ -36,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = terminal.run_store(arguments.runs)
     manifest = store.read_sweep(arguments.sweep)
     by = [key.strip() for key in arguments.by.split(",")]
-    comparison = compare(load_runs(store, manifest), manifest, arguments.metric, by)
+    runs = load_runs(store, manifest)
+    found = load_references(store, runs, keep=not arguments.json)
+    comparison = compare(runs, manifest, arguments.metric, by, *found)
     if arguments.json:
         print(render.to_text(render.as_json(comparison)), end="")
         return 0
@@ -51,7 +54,8 @@ def summarise(store: Store, sweep: str, console: Console) -> None:
     Raises UserError when the store has no such sweep.
     """
     manifest = store.read_sweep(sweep)
-    comparison = compare(load_runs(store, manifest), manifest)
+    runs = load_runs(store, manifest)
+    comparison = compare(runs, manifest, None, ("arm",), *load_references(store, runs))
     _publish(store, comparison, default_folder(store, sweep), FORMATS, console)
 
 

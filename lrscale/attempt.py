@@ -26,11 +26,11 @@ _LEFT_AS: dict[StopReason, RunState] = {
     "max_steps": "interrupted",
 }
 # Of an evaluation's record, what is not a metric.
-_BOOKKEEPING = {"kind", "epoch", "step", "seconds", "evaluation_seconds"}
+_BOOKKEEPING = {"kind", "epoch", "step", "seconds", "evaluation_seconds", "data_wait", "monitor"}
 
 
-Found = tuple[int, dict[str, Any] | None, int]
-_NOTHING: Found = (0, None, -1)
+Found = tuple[int, dict[str, Any] | None, Record | None]
+_NOTHING: Found = (0, None, None)
 
 
 def _alone(value: Found) -> Found:
@@ -51,7 +51,8 @@ class Attempt:
     Attributes:
         step: of the checkpoint that this attempt starts from; 0 without one.
         saved: that checkpoint; None without one.
-        evaluated: the last step, up to ``step``, whose evaluation is on record; −1 for none.
+        evaluation: the last evaluation, up to ``step``, that is on record; None for none.
+        evaluated: the step of it; −1 for none.
 
     Raises:
         Superseded: by every method that writes, once a later attempt has claimed the run.
@@ -72,7 +73,8 @@ class Attempt:
         self._save_seconds = self._save_interval = 60 * checkpoint_minutes
         self._beat = self._saved_at = time.monotonic()
         found = self._claim(control, recorded) if writes else _NOTHING
-        self.step, self.saved, self.evaluated = share(found)
+        self.step, self.saved, self.evaluation = share(found)
+        self.evaluated: int = self.evaluation["step"] if self.evaluation is not None else -1
 
     def _claim(self, control: Control, recorded: Callable[[Sequence[Record]], int]) -> Found:
         run_dir = self._run_dir
@@ -92,8 +94,8 @@ class Attempt:
             cause="",
         )
         run_dir.write_state(self._state)
-        evaluations = (r["step"] for r in before if r["kind"] == "epoch")
-        return step, saved, max((s for s in evaluations if s <= step), default=-1)
+        evaluations = [r for r in before if r["kind"] == "epoch" and r["step"] <= step]
+        return step, saved, max(evaluations, key=lambda r: int(r["step"]), default=None)
 
     # --- while it runs
 
@@ -147,12 +149,16 @@ class Attempt:
         epoch: int,
         summary: Record,
         cause: str = "",
+        evaluated: int | None = None,
     ) -> None:
-        """The run has ended: write ``summary``, with the last evaluation's metrics."""
+        """The run has ended: write ``summary``, with the metrics of one evaluation: that at
+        step ``evaluated``, or the last."""
         if not self._writes:
             return
         self._metrics.close()
         evaluations = [r for r in self._run_dir.metrics() if r["kind"] == "epoch"]
+        if evaluated is not None:
+            evaluations = [r for r in evaluations if r["step"] == evaluated]
         last = evaluations[-1] if evaluations else {}
         summary = {
             "step": step,

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
 from pydantic import Field, TypeAdapter, ValidationError
 
 from lrscale.errors import ConfigError, Problem, did_you_mean
+from lrscale.monitor import Monitor
 from lrscale.registry import (
     Registry,
     UnknownName,
@@ -58,6 +59,11 @@ def added(default: T, as_before: T) -> T:
     return field(default=default, metadata={"as_before": as_before})
 
 
+def added_section(schema: type[T]) -> T | None:
+    """A field of a later version that holds a ``schema``'s keys, or null as before it."""
+    return field(default=None, metadata={"section": schema, "as_before": None})
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A training run on minibatches, as ``lrscale.train`` carries it out.
@@ -74,6 +80,13 @@ class TrainConfig:
         deterministic: only deterministic kernels (slower on CUDA).
         eval_every: epochs between evaluations; the last epoch is always evaluated.
         eval_batch_size: examples per rank and forward pass in evaluation.
+        eval_train: training examples that an evaluation looks at, evenly spread over the split;
+            all of them when null.
+        label_smoothing: share of each label's probability that is spread over all classes
+            (Szegedy et al. 2016), in the training loss only.
+        decay_norms_and_biases: false takes the optimizer's weight decay off biases, norms and
+            whatever else has fewer than two dimensions.
+        monitor: watches the validation loss and scales the scheduled rate; null for none.
         device: ``auto`` (the GPU that was allotted, else the CPU), ``cpu`` or ``cuda``.
         checkpoint_minutes: work that a killed run may lose.
         track: ``wandb`` mirrors the metrics live to Weights & Biases.
@@ -93,9 +106,59 @@ class TrainConfig:
     deterministic: bool = False
     eval_every: PositiveInt = 1
     eval_batch_size: PositiveInt = 1000
+    eval_train: PositiveInt | None = added(None, as_before=None)
+    label_smoothing: Decay = added(0.0, as_before=0.0)
+    decay_norms_and_biases: bool = added(True, as_before=True)
+    monitor: Monitor | None = added_section(Monitor)
     device: Literal["auto", "cpu", "cuda"] = unhashed("auto")
     checkpoint_minutes: Positive = unhashed(10.0)
     track: Literal["wandb"] | None = unhashed(None)
+
+    def conflicts(self) -> list[Problem]:
+        """What single fields cannot know to be wrong."""
+        return [
+            *_two_monitors(self),
+            *_no_momentum_to_cycle(self),
+            *_model_of_other_inputs(self),
+        ]
+
+
+def _two_monitors(config: TrainConfig) -> list[Problem]:
+    if config.monitor is None or not hasattr(config.schedule, "monitor"):
+        return []
+    message = "the schedule watches the validation loss already"
+    return [Problem("monitor", message, "leave it out, or choose another schedule")]
+
+
+def _model_of_other_inputs(config: TrainConfig) -> list[Problem]:
+    """A network of images cannot read tokens, nor the other way round."""
+    reads, gives = (getattr(part, "inputs", "numbers") for part in (config.model, config.data))
+    if reads == gives:
+        return []
+    fitting = [n for n in models.names() if getattr(models.get(n), "inputs", "numbers") == gives]
+    model, data = models.name_of(type(config.model)), datasets.name_of(type(config.data))
+    message = f"{model} reads {reads}, and the data {data} gives {gives}"
+    return [Problem("model.name", message, f"models that read {gives}: {', '.join(fitting)}")]
+
+
+def _no_momentum_to_cycle(config: TrainConfig) -> list[Problem]:
+    cycle = getattr(config.schedule, "momentum", None)
+    optimizer = config.optimizer
+    if not callable(cycle) or cycle(0, 1) is None:
+        return []
+    name = optimizers.name_of(type(optimizer))
+    if not getattr(optimizer, "cycles_momentum", True):
+        message = f"it cycles the momentum, and that of {name} must not change"
+    elif getattr(optimizer, "beta1", None):
+        return []
+    elif not hasattr(optimizer, "momentum"):
+        message = f"it cycles the momentum, and {name} has none"
+    elif optimizer.momentum == 0:
+        message = f"it cycles the momentum, and that of {name} is 0"
+    else:
+        return []
+    hint = "give the optimizer momentum, or set schedule.cycle_momentum: false"
+    return [Problem("schedule", message, hint)]
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,10 +222,12 @@ def decode_as(
 def encode(config: Any) -> dict[str, Any]:
     """The complete configuration as plain JSON values, every default spelled out."""
     plain: dict[str, Any] = {}
-    for name, registry, *_ in _layout(config):
+    for name, registry, section, *_ in _layout(config):
         value = getattr(config, name)
         if registry is not None:
             plain[name] = {"name": registry.name_of(type(value)), **encode(value)}
+        elif section and value is not None:
+            plain[name] = encode(value)
         else:
             plain[name] = _plain(value)
     return plain
@@ -198,6 +263,9 @@ def _decode_dataclass(
         elif key in blocks:
             registry = fields[key].metadata["registry"]
             values[key] = _decode_block(registry, value, key, problems, known)
+        elif "section" in fields[key].metadata:
+            section = fields[key].metadata["section"]
+            values[key] = _decode_section(section, value, key, problems, known)
         else:
             values[key] = value
     for key in blocks:
@@ -211,7 +279,21 @@ def _decode_dataclass(
         return None
     for key, value in values.items():
         _check_scalar(f"{at}{key}", value, getattr(config, key), problems)
+    if len(problems) == before and hasattr(config, "conflicts"):
+        problems.extend(config.conflicts())
     return config if len(problems) == before else None
+
+
+def _decode_section(
+    schema: Any, value: Any, key: str, problems: list[Problem], known: dict[Any, Any]
+) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        names = ", ".join(_fields(schema))
+        problems.append(Problem(key, f"expected a block or null, got {value!r}", f"keys: {names}"))
+        return None
+    return _decode_dataclass(schema, value, f"{key}.", problems, known)
 
 
 def _decode_block(
@@ -299,6 +381,7 @@ class _Field(NamedTuple):
 
     name: str
     registry: Registry | None
+    section: bool
     hashed: bool
     as_before: Any
 
@@ -313,6 +396,7 @@ def _layout_of(schema: Any) -> tuple[_Field, ...]:
         _Field(
             f.name,
             f.metadata.get("registry"),
+            "section" in f.metadata,
             f.metadata.get("hashed", True),
             f.metadata.get("as_before", dataclasses.MISSING),
         )
@@ -322,7 +406,7 @@ def _layout_of(schema: Any) -> tuple[_Field, ...]:
 
 def _hashed(config: Any, known: dict[int, Any]) -> dict[str, Any]:
     view: dict[str, Any] = {}
-    for name, registry, hashed, as_before in _layout(config):
+    for name, registry, section, hashed, as_before in _layout(config):
         value = getattr(config, name)
         if not hashed or (as_before is not dataclasses.MISSING and value == as_before):
             continue
@@ -331,6 +415,8 @@ def _hashed(config: Any, known: dict[int, Any]) -> dict[str, Any]:
                 block = {"name": registry.name_of(type(value)), **_hashed(value, known)}
                 known[id(value)] = value, block  # the value, so that its id stays its own
             view[name] = known[id(value)][1]
+        elif section and value is not None:
+            view[name] = _hashed(value, known)
         else:
             view[name] = _plain(value)
     return view

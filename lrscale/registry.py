@@ -8,12 +8,14 @@ A component is a dataclass in a file of its own, registered where it is defined:
 
 Nothing else needs an edit: a registry imports the files of its folder when it is first asked.
 Component files import torch only inside the functions that build, so that listing names and
-decoding configurations stay fast.
+decoding configurations stay fast. A file whose name begins with ``_`` holds no component, and is
+not imported: torch modules may stand there.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -58,8 +60,12 @@ class Registry:
         return decorate
 
     def get(self, name: str) -> type[Any]:
-        """The class registered under ``name``. Raises UnknownName."""
-        self._scan()
+        """The class registered under ``name``. Raises UnknownName.
+
+        Most components are in a file of their name: the others need not be read for them.
+        """
+        if name not in self._components:
+            self._import(name)
         try:
             return self._components[name]
         except KeyError:
@@ -77,12 +83,21 @@ class Registry:
                 return name
         raise KeyError(component)
 
+    def _import(self, name: str) -> None:
+        """The file of that name, or all of them where none registers it."""
+        module = f"{self.package}.{name}"
+        if name.isidentifier() and importlib.util.find_spec(module) is not None:
+            importlib.import_module(module)
+        if name not in self._components:
+            self._scan()
+
     def _scan(self) -> None:
         if self._scanned:
             return
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+            if not module.name.startswith("_"):
+                importlib.import_module(f"{self.package}.{module.name}")
         self._scanned = True
 
 

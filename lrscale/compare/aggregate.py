@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from lrscale.compare.load import MISSING, Direction, Metric
+from lrscale.compare.load import MISSING, Direction, Metric, is_share
 
 # What a table counts; every state of the store falls under one of them.
 COUNTED = ("done", "diverged", "failed", "unfinished", MISSING)
@@ -141,7 +141,7 @@ def _measures(runs: pd.DataFrame, metric: Metric) -> dict[str, Direction]:
     measures: dict[str, Direction] = {}
     for column in names:
         own = column.split(".", 1)[1].endswith(metric.name)
-        high = column.endswith("accuracy")
+        high = is_share(column)
         measures[column] = metric.direction if own else "max" if high else "min"
     return measures | {time: end for time, end in TIMES.items() if time in runs}
 

@@ -11,6 +11,7 @@ import pandas as pd
 from lrscale.compare.aggregate import points, select, sort_key, varied_keys
 from lrscale.compare.load import Metric, metric_of
 from lrscale.compare.provenance import Provenance, provenance, selection_rule, warnings
+from lrscale.data.reference import Reference
 from lrscale.errors import UserError, did_you_mean
 
 
@@ -27,6 +28,7 @@ class Comparison:
         points: one row per point, from ``aggregate.points``; ``best`` marks each group's choice.
         groups: the chosen point of each group, from ``aggregate.select``.
         provenance, warnings: what the numbers come from, and reasons to doubt them.
+        references: lines of methods without a network, beneath every table.
     """
 
     sweep: str
@@ -39,11 +41,21 @@ class Comparison:
     groups: pd.DataFrame
     provenance: Provenance
     warnings: list[str]
+    references: Sequence[Reference] = ()
 
     @property
     def caption(self) -> str:
         doubts = [f"Warning: {warning}." for warning in self.warnings]
-        return " ".join([selection_rule(self.metric), str(self.provenance), *doubts])
+        return " ".join([self.origin, *doubts])
+
+    @property
+    def origin(self) -> str:
+        """How points were chosen, what the references are, and what the numbers come from."""
+        fitted = [
+            f"Reference: {reference.name}, fitted once to the training split of {reference.data}."
+            for reference in self.references
+        ]
+        return " ".join([selection_rule(self.metric), *fitted, str(self.provenance)])
 
 
 @dataclass(frozen=True)
@@ -70,9 +82,12 @@ def compare(
     manifest: Mapping[str, Any],
     metric: str | None = None,
     by: Sequence[str] = ("arm",),
+    references: Sequence[Reference] = (),
+    missing: Sequence[str] = (),
 ) -> Comparison:
     """Compare the groups of ``by`` (``arm`` or dotted configuration keys) at their best points.
 
+    ``references`` and why some are ``missing`` come from ``load_references``.
     Raises UserError for a key that no run has and for a metric that none has recorded.
     """
     measure = metric_of(runs, metric)
@@ -92,7 +107,11 @@ def compare(
         points=table.assign(best=[name in chosen for name in names]),
         groups=groups,
         provenance=provenance(runs),
-        warnings=warnings(runs, table, select(table, ["arm"], measure), keys, measure),
+        warnings=[
+            *warnings(runs, table, select(table, ["arm"], measure), keys, measure),
+            *missing,
+        ],
+        references=references,
     )
 
 

@@ -21,6 +21,7 @@ from lrscale.compare.comparison import Comparison, plain
 from lrscale.compare.curves import MOST, Line, Lines, band, load_groups, load_lines
 from lrscale.compare.gd_figures import draw_gd
 from lrscale.compare.gd_runs import is_gd, load_gd
+from lrscale.compare.load import is_share
 from lrscale.compare.provenance import Provenance, is_rate, seeds_text, words
 from lrscale.compare.style import STYLE, looks, save
 from lrscale.store import Store
@@ -227,7 +228,7 @@ def _epoch_axis(axes: Axes) -> None:
 def _scale(axes: Axes, measure: str) -> None:
     """Losses on a log scale; accuracies, where they differ much, by the log of the error."""
     low, high = axes.get_ylim()
-    if measure.endswith("accuracy") and 100 - low > 4 * (100 - high):
+    if is_share(measure) and 100 - low > 4 * (100 - high):
         axes.set_yscale("function", functions=(_nines, _accuracy))
         axes.autoscale(axis="y")
         low, high = _nines(np.array(axes.get_ylim()))
@@ -253,9 +254,9 @@ def _accuracy(nines: Numbers) -> Numbers:
 
 
 def _unit(measure: str) -> float:
-    return 100.0 if measure.endswith("accuracy") else 1.0
+    return 100.0 if is_share(measure) else 1.0
 
 
 def _label(measure: str) -> str:
     name = words(measure)
-    return f"{name} (%)" if measure.endswith("accuracy") else name
+    return f"{name} (%)" if is_share(measure) else name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from lrscale.store import RunDir, Store
 
 Direction = Literal["max", "min"]
 
+SHARES = ("accuracy", "f1")  # metrics from 0 to 1 of which the highest is best; shown in per cent
 MISSING = "missing"  # the state of a run that the sweep asked for and the store does not hold
 
 
@@ -28,12 +29,14 @@ class Metric:
         direction: whether the highest or the lowest is best.
         select: the recorded metric that chooses a point: validation, where there is one.
         report: the recorded metric that is reported at the chosen point: test, likewise.
+        also: further recorded metrics that are reported there.
     """
 
     name: str
     direction: Direction
     select: str
     report: str
+    also: tuple[str, ...] = ()
 
 
 def load_runs(store: Store, manifest: Mapping[str, Any]) -> pd.DataFrame:
@@ -67,13 +70,19 @@ def metric_of(runs: pd.DataFrame, name: str | None = None) -> Metric:
             raise UserError(f"workloads of different metrics ({known}): report.py --metric chooses")
         name = next(iter(own), "accuracy" if "val_accuracy" in recorded else "loss")
     name = name.removeprefix("val_").removeprefix("test_")
-    direction = own.get(name) or ("max" if name.endswith("accuracy") else "min")
-    forms = [f"val_{name}", name, f"test_{name}"]
-    found = [form for form in forms if form in recorded]
+    direction = own.get(name) or ("max" if is_share(name) else "min")
+    found = _forms(name, recorded)
     if recorded and not found:
         raise UserError(f"no run has recorded the metric '{name}': {did_you_mean(name, recorded)}")
-    found = found or [forms[0], forms[-1]]  # nothing has finished yet
-    return Metric(name, direction, select=found[0], report=found[-1])
+    found = found or [f"val_{name}", f"test_{name}"]  # nothing has finished yet
+    beside = (_forms(other, recorded)[-1:] for other in _beside(runs) if other != name)
+    also = tuple(form for forms in beside for form in forms)
+    return Metric(name, direction, select=found[0], report=found[-1], also=also)
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is accuracy, F1 or the like: from 0 to 1, and the highest is best."""
+    return name.endswith(SHARES)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -147,9 +156,23 @@ def _rate(step: int, seconds: float | None) -> float | None:
     return step / seconds if seconds else None
 
 
+def _forms(name: str, recorded: Sequence[str]) -> list[str]:
+    """How a metric was recorded: validation first, test last."""
+    return [form for form in (f"val_{name}", name, f"test_{name}") if form in recorded]
+
+
 def _workload_metrics(runs: pd.DataFrame) -> dict[str, Direction]:
-    """Metric to direction, of the sweep's workloads. One that has since gone is passed over."""
+    """Metric to direction, of the sweep's workloads."""
+    return {workload.metric: workload.direction for workload in _workloads(runs)}
+
+
+def _beside(runs: pd.DataFrame) -> list[str]:
+    """What the sweep's workloads report beside their metric."""
+    return sorted({name for workload in _workloads(runs) for name in getattr(workload, "also", ())})
+
+
+def _workloads(runs: pd.DataFrame) -> list[Any]:
+    """The sweep's workloads. One that has since gone is passed over."""
     column = "config.workload"
     names = set(runs[column].dropna()) if column in runs else set()
-    found = [workloads.get(name) for name in names & set(workloads.names())]
-    return {workload.metric: workload.direction for workload in found}
+    return [workloads.get(name) for name in sorted(names & set(workloads.names()))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,9 @@ from rich.table import Table as RichTable
 from lrscale.compare.aggregate import COUNTED
 from lrscale.compare.comparison import Comparison, Table, plain, tables
 from lrscale.compare.gd_sheets import Sheet
-from lrscale.compare.provenance import selection_rule, words
+from lrscale.compare.load import is_share
+from lrscale.compare.provenance import words
+from lrscale.data.reference import Reference
 
 TERMINAL_ROWS = 30  # longer tables are cut there, and whole in the files
 
@@ -23,7 +26,8 @@ TERMINAL_ROWS = 30  # longer tables are cut there, and whole in the files
 def cells(table: Table, comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Headers and rows as a person reads them: ``97.31 ± 0.12``, or ``median 91.20``."""
     metric = comparison.metric
-    measures = list(dict.fromkeys([f"metrics.{metric.select}", f"metrics.{metric.report}"]))
+    shown = [metric.select, metric.report, *metric.also]
+    measures = [f"metrics.{name}" for name in dict.fromkeys(shown)]
     headers = short_names([plain(label) for label in table.labels])
     headers += [*(["chosen"] if table.chosen else []), "n"]
     headers += [*map(_header, measures), "training s", "steps/s", "runs"]
@@ -37,6 +41,8 @@ def cells(table: Table, comparison: Comparison) -> tuple[list[str], list[list[st
         cell += [_rate(row), _states(row)]
         cell += [] if table.chosen else ["✓" if row.get("best") else ""]
         rows.append(cell)
+    several = len(comparison.provenance.data) > 1
+    rows += [_reference_row(r, headers, measures, several) for r in comparison.references]
     return headers, rows
 
 
@@ -56,7 +62,7 @@ def print_tables(comparison: Comparison, console: Console, sheets: Sequence[Shee
         console.print(sheet.title, style="bold")
         console.print(_rich(sheet.headers, sheet.rows))
         console.print(sheet.note)
-    console.print(f"{selection_rule(comparison.metric)} {comparison.provenance}")
+    console.print(comparison.origin)
     for warning in comparison.warnings:
         console.print(f"warning: {warning}", style="yellow")
 
@@ -97,8 +103,16 @@ def markdown(
 
 
 def csv(table: Table, comparison: Comparison) -> str:
-    """Every statistic of every metric; names as in the sweep file, the data in a column."""
-    return exported(table, comparison).to_csv(index=False)
+    """Every statistic of every metric, then the references' metrics as means; names as in the
+    sweep file, the data in a column."""
+    frame = exported(table, comparison)
+    rows = [
+        {str(frame.columns[0]): reference.name, "data": reference.data}
+        | {f"{name}.mean": value for name, value in reference.metrics.items()}
+        for reference in comparison.references
+    ]
+    text: str = pd.concat([frame, pd.DataFrame(rows)]).to_csv(index=False)
+    return text
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
@@ -109,6 +123,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "metric": vars(comparison.metric),
         "provenance": vars(comparison.provenance),
         "warnings": comparison.warnings,
+        "references": [asdict(reference) for reference in comparison.references],
         "tables": {
             table.name: {
                 "title": table.title,
@@ -136,7 +151,7 @@ def statistic_cell(row: Mapping[Any, Any], measure: str) -> str:
     if f"{measure}.n" not in row:
         return "–"
     mean, sd, median = (row[f"{measure}.{part}"] for part in ("mean", "sd", "median"))
-    percent = measure.endswith("accuracy")
+    percent = is_share(measure)
     if pd.notna(mean):
         return " ± ".join(numbers([mean, sd] if pd.notna(sd) else [mean], percent))
     if pd.notna(median):
@@ -172,6 +187,20 @@ def point_text(row: Mapping[Any, Any], columns: Sequence[str]) -> str:
     return ", ".join(f"{n} {value_cell(row[c])}" for n, c in zip(names, own, strict=True)) or "–"
 
 
+def _reference_row(
+    reference: Reference, headers: Sequence[str], measures: Sequence[str], several: bool
+) -> list[str]:
+    """A reference beneath the rows of a table; with its data, where there are ``several``."""
+    cell = ["–"] * len(headers)
+    cell[0] = f"{reference.name} ({reference.data})" if several else reference.name
+    cell[headers.index("runs")] = "reference"
+    for measure in measures:
+        value = reference.metrics.get(plain(measure))
+        if value is not None:
+            cell[headers.index(_header(measure))] = numbers([value], is_share(measure))[0]
+    return cell
+
+
 def _rate(row: Mapping[Any, Any]) -> str:
     """Mean steps per second of the point, where every planned seed finished."""
     mean = row.get("steps_per_second.mean") if row.get("selected", True) else None
@@ -202,7 +231,7 @@ def short_names(keys: Sequence[str]) -> list[str]:
 
 def _header(measure: str) -> str:
     name = words(plain(measure))
-    return f"{name} (%)" if name.endswith("accuracy") else name
+    return f"{name} (%)" if is_share(name) else name
 
 
 def _states(row: Mapping[Any, Any]) -> str:

@@ -1,37 +1,49 @@
-"""Images in memory: how they are held out, normalised and recognised."""
+"""Images in memory: how they are held out, normalised and recognised.
+
+numpy, a tenth of a second, is imported where arrays are made: finding data needs none.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lrscale.data.source import Split
 from lrscale.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Arrays: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"
 """Inputs (n, ...) and labels (n,)."""
 
 
-def holdout(labels: NDArray[Any], size: int) -> NDArray[np.bool_]:
+def holdout(
+    labels: NDArray[Any], size: int, hashes: NDArray[np.uint64] | None = None
+) -> NDArray[np.bool_]:
     """Which ``size`` of the examples to hold out: a mask, a function of the arguments only.
 
     Each class gives its share (largest remainders first), and within a class the examples are
-    taken in the order of a hash of their index: the same whatever the platform, the seed of the
-    run or the version of a random generator.
+    taken in the order of ``hashes``, by default of their index: the same whatever the platform,
+    the seed of the run or the version of a random generator.
     """
-    classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    import numpy as np
+
+    from lrscale.data.draws import splitmix64
+
+    if hashes is None:
+        hashes = splitmix64(np.arange(len(labels), dtype=np.uint64))
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     share = counts * size / len(labels)
     quota = np.floor(share).astype(int)
     largest_first = np.argsort(quota - share, kind="stable")
     quota[largest_first[: size - quota.sum()]] += 1
-    order = np.argsort(_splitmix64(np.arange(len(labels), dtype=np.uint64)))
+    by_class = np.lexsort((hashes, codes))  # and in the order of the hashes within a class
+    place = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     held = np.zeros(len(labels), dtype=np.bool_)
-    for code in range(len(classes)):
-        held[order[codes[order] == code][: quota[code]]] = True
+    held[by_class[place < np.repeat(quota, counts)]] = True
     return held
 
 
@@ -55,6 +67,8 @@ def normalise(
     splits: Mapping[Split, Arrays], white: float, mean: float, deviation: float
 ) -> dict[Split, Arrays]:
     """(pixel / white − mean) / deviation in float32, with a channel: (n, 1, height, width)."""
+    import numpy as np
+
     normal: dict[Split, Arrays] = {}
     for split, (images, labels) in splits.items():
         inputs = images[:, None].astype(np.float32)
@@ -66,6 +80,8 @@ def normalise(
 
 def fingerprint(*arrays: NDArray[Any]) -> str:
     """12 hexadecimal digits of the SHA-256 of the arrays' shapes and bytes."""
+    import numpy as np
+
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
@@ -80,12 +96,3 @@ def check_fingerprint(title: str, expected: str, found: str) -> None:
             f"data: {title} has fingerprint {found}, but the run was submitted with data of "
             f"fingerprint {expected}; put the same data back, or submit the sweep again"
         )
-
-
-def _splitmix64(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): a bijective 64-bit hash."""
-    x = (x + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    return x

@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from lrscale.data.arrays import Arrays, fingerprint
 from lrscale.data.source import Split
 from lrscale.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -38,6 +40,8 @@ def find(folders: Iterable[Path]) -> tuple[Path, ...] | None:
 
 def read(path: Path) -> NDArray[np.uint8]:
     """The array of an idx file of unsigned bytes. Raises UserError naming a damaged file."""
+    import numpy as np
+
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             data = file.read()

@@ -10,8 +10,6 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-
 from lrscale.data.arrays import Arrays
 from lrscale.errors import UserError
 
@@ -31,6 +29,8 @@ def packaged_images(package: str, file: str, side: int) -> Arrays:
     Raises:
         UserError: the package is not installed, or its file is not readable.
     """
+    import numpy as np
+
     try:
         table = np.loadtxt(io.BytesIO(_unpacked(package, file)), delimiter=",", dtype=np.uint8)
     except ValueError as error:

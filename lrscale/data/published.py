@@ -72,7 +72,7 @@ class Published:
         return idx.titled(self.name, fingerprint)
 
     def _files(self, root: str | None, download: bool) -> tuple[Path, ...]:
-        base = Path(root) if root is not None else _cache()
+        base = Path(root) if root is not None else cache_folder()
         folders = [base / self.folder / "raw", base]
         if root is None:
             folders += self.elsewhere
@@ -111,5 +111,6 @@ def absolute(root: str | None) -> str | None:
     return None if root is None else os.path.abspath(os.path.expanduser(root))
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where data of the user's own is looked for and kept: ``~/.cache/lrscale``."""
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lrscale"

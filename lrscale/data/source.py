@@ -17,9 +17,16 @@ Split = Literal["train", "val", "test"]
 class Source(Protocol):
     """An opened dataset on one device.
 
+    A source of tokens gives inputs (batch, longest) that are cut to the longest of the batch; its
+    ``lengths(split)``, int64 (size,) on the CPU, then say which examples are best batched together.
+
+    A source of files counts in ``waited`` the seconds that training has waited for its batches, and
+    collects in ``damaged`` a message for each file that it could not read.
+
     Attributes:
         title: how tables and figures name it.
-        input_shape: shape of one example, such as (1, 28, 28).
+        input_shape: shape of one example, such as (1, 28, 28); of tokens, the size of the
+            vocabulary and the greatest length.
         classes: number of classes.
     """
 

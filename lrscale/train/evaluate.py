@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from lrscale.data.source import Split
-from lrscale.train.task import Task
+from lrscale.train.task import Task, lengths_of
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 def evaluate(task: Task, after_batch: Callable[[], None]) -> dict[str, float]:
-    """``{"train_loss": …, "train_accuracy": …, "val_loss": …, …}``: means over each split.
+    """``{"train_loss": …, "train_accuracy": …, "val_loss": …, …}`` over each split.
+
+    What the workload's ``metrics(sums, examples)`` makes of its sums, or else their means.
 
     Every example counts once: ranks take turns by example, and sums are float64. Collective.
 
@@ -26,17 +28,27 @@ def evaluate(task: Task, after_batch: Callable[[], None]) -> dict[str, float]:
     try:
         with torch.no_grad():
             return {
-                f"{split}_{name}": mean
+                f"{split}_{name}": value
                 for split in SPLITS
-                for name, mean in _means(task, split, after_batch).items()
+                for name, value in _metrics(task, split, after_batch).items()
             }
     finally:
         task.model.train()
 
 
-def _means(task: Task, split: Split, after_batch: Callable[[], None]) -> dict[str, float]:
-    runtime, examples = task.runtime, task.source.size(split)
-    shard = task.order.shard(examples, task.config.eval_batch_size)
+def means(sums: Mapping[str, float], examples: int) -> dict[str, float]:
+    """Each sum over the number of examples."""
+    return {name: total / examples for name, total in sums.items()}
+
+
+def _metrics(task: Task, split: Split, after_batch: Callable[[], None]) -> dict[str, float]:
+    runtime, lengths, places = task.runtime, lengths_of(task.source, split), _places(task, split)
+    if places is not None and lengths is not None:
+        lengths = lengths[places]
+    examples = task.source.size(split) if places is None else len(places)
+    shard = task.order.shard(examples, task.config.eval_batch_size, lengths)
+    if places is not None:
+        shard = [places[chosen] for chosen in shard]
     batches = task.source.batches(split, (indices for indices in shard if len(indices)), None)
     sums: dict[str, Tensor] = {}
     for indices in shard:
@@ -47,4 +59,14 @@ def _means(task: Task, split: Split, after_batch: Callable[[], None]) -> dict[st
         after_batch()
     names = runtime.share(list(sums))  # a rank without examples has no names of its own
     ranks = runtime.gather([float(sums.get(name, 0.0)) for name in names])
-    return {name: sum(column) / examples for name, *column in zip(names, *ranks, strict=True)}
+    totals = {name: sum(column) for name, *column in zip(names, *ranks, strict=True)}
+    derived: dict[str, float] = getattr(task.workload, "metrics", means)(totals, examples)
+    return derived
+
+
+def _places(task: Task, split: Split) -> Tensor | None:
+    """Where only some of the training examples are evaluated: which, evenly spread; else None."""
+    size, wanted = task.source.size(split), task.config.eval_train
+    if split != "train" or wanted is None or wanted >= size:
+        return None
+    return torch.arange(wanted) * size // wanted

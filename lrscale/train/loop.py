@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,8 +15,10 @@ from lrscale.attempt import Attempt, Record
 from lrscale.config import TrainConfig
 from lrscale.control import Control, Outcome, StopReason
 from lrscale.store import RunDir
+from lrscale.train.averaged import delivered_weights
 from lrscale.train.clock import Clock
 from lrscale.train.evaluate import evaluate
+from lrscale.train.intake import Intake
 from lrscale.train.provenance import digest, peak_memory_bytes, provenance
 from lrscale.train.pulse import Pulse
 from lrscale.train.runtime import Runtime
@@ -86,6 +88,7 @@ class Trainer:
         self.pending: list[tuple[Tensor, float]] = []  # loss and learning rate since then
         self.provenances = [provenance(self.runtime)]
         self.pulse = Pulse(self.runtime, control, self.step)
+        self.intake = Intake(task.source, self.runtime)
         if attempt.saved is not None:
             self._restore(attempt.saved)
         self._note_progress(self.step)
@@ -112,7 +115,7 @@ class Trainer:
             epoch, into_epoch = divmod(self.step, per_epoch)
             if self.evaluated < self.step == self._next_evaluation(self.step - 1):
                 self._evaluate(epoch)
-            if self.step == self.task.total_steps:
+            if self.step == self.task.total_steps or self.task.watch.stop:
                 return
             self._train_epoch(epoch, into_epoch)
 
@@ -125,7 +128,7 @@ class Trainer:
         for step in range(self.step, (epoch + 1) * task.order.steps_per_epoch):
             runtime.reseed(step)
             rate = task.set_rate(step)
-            self.pending.append((task.take_step(batches), rate))
+            self.pending.append((task.take_step(batches, step), rate))
             self.step = step + 1
             if pulse.due(self.step):
                 self._look_up()
@@ -193,11 +196,13 @@ class Trainer:
                 self.attempt.heartbeat()
 
         started = time.perf_counter()
-        with self.clock.during("evaluation"):
+        with self.clock.during("evaluation"), delivered_weights(self.task):
             metrics = evaluate(self.task, after_batch)
         self.evaluation_seconds = time.perf_counter() - started
         if not all(map(math.isfinite, metrics.values())):
             raise Diverged(self.step)
+        monitored = self._monitor(self.step, metrics)
+        training = self.clock.seconds()["training"]
         self.attempt.record(
             {
                 "kind": "epoch",
@@ -205,12 +210,26 @@ class Trainer:
                 "step": self.step,
                 "minibatch_loss": self.loss_sum / self.task.order.steps_per_epoch,
                 **metrics,
-                "seconds": self.clock.seconds()["training"],
+                **monitored,
+                "seconds": training,
                 "evaluation_seconds": self.evaluation_seconds,
+                "data_wait": self.intake.wait(training, since_evaluation=True),
             }
         )
         self.evaluated = self.step
         self.pulse.rest(self.step)
+
+    def _monitor(self, step: int, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+        """Let the monitor act on an evaluation; what it did, for the record."""
+        task, before = self.task, self.task.watch
+        if task.monitor is None:
+            return {}
+        task.look_at(step, evaluation["val_loss"])
+        acts = {"cut": task.watch.cut, "stop": task.watch.stop}
+        done = [act for act, happened in acts.items() if happened]
+        if done and task.best is not None:
+            done.append(f"back to step {before.best_step}")
+        return {"monitor": {"scale": task.watch.scale, "did": done}}
 
     # --- what outlives the process
 
@@ -225,6 +244,7 @@ class Trainer:
                 "loss_sum": self.loss_sum,
                 "seconds": self.clock.seconds(),
                 "provenances": self.provenances,
+                "intake": self.intake.state(),
             }
             self.attempt.save(self.step, state)
         self.saved_step = self.step
@@ -232,23 +252,49 @@ class Trainer:
     def _restore(self, saved: dict[str, Any]) -> None:
         self.task.load_state(saved["task"])
         self.loss, self.loss_sum = saved["loss"], saved["loss_sum"]
+        if self.attempt.evaluation is not None and self.task.watch.step < self.evaluated:
+            self._monitor(self.evaluated, self.attempt.evaluation)  # killed before it was saved
         self.clock.carry(saved["seconds"])
+        self.intake.load_state(saved["intake"])
         here = self.provenances[0]
         self.provenances = [p for p in saved["provenances"] if p != here] + [here]
 
     def _finish(self, state: Literal["done", "diverged"], step: int) -> None:
         """Provenance goes into the summary; runs of mixed provenance are no exact repeats."""
+        seconds, damaged = self.clock.seconds(), self.intake.damaged()
         summary = {
-            "seconds": self.clock.seconds(),
+            "seconds": seconds,
+            "data_wait": self.intake.wait(seconds["training"]),
+            **({"damaged_files": damaged} if damaged else {}),
             "peak_memory_bytes": peak_memory_bytes(self.runtime),
             "parameters": sum(p.numel() for p in self.task.model.parameters()),
             # Once a loss is not finite, the steps until it is noticed are nobody's.
             "weights": digest(self.task.model) if state == "done" else None,
             "data": self.task.source.title,
+            "remarks": self.task.remarks,
             **self.provenances[-1],
             "mixed": len(self.provenances) > 1,
+            **self._monitored(),
         }
-        self.attempt.finish(state, step, step // self.task.order.steps_per_epoch, summary)
+        epoch = step // self.task.order.steps_per_epoch
+        watch = self.task.watch
+        back = state == "done" and watch.stop and self.task.best is not None
+        evaluated = watch.best_step if back else None  # what it delivers was measured there
+        self.attempt.finish(state, step, epoch, summary, evaluated=evaluated)
+
+    def _monitored(self) -> dict[str, Any]:
+        """What the monitor has come to, where there is one."""
+        if self.task.monitor is None:
+            return {}
+        watch = self.task.watch
+        return {
+            "monitor": {
+                "scale": watch.scale,
+                "best_val_loss": watch.best,
+                "best_step": watch.best_step,
+                "stopped_early": watch.stop and self.step < self.task.total_steps,
+            }
+        }
 
     def _note_progress(self, step: int) -> None:
         epoch = step // self.task.order.steps_per_epoch

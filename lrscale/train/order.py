@@ -12,8 +12,12 @@ from torch import Tensor
 
 from lrscale.errors import UserError
 
+# Global batches of examples that are sorted by length together: enough to leave hardly any
+# padding, and few enough that who meets whom in a batch stays a matter of chance.
+POOL = 50
+
 # What a seed is for: keeps the streams of one run apart.
-INITIALISATION, ORDER, STEP = range(3)
+INITIALISATION, ORDER, STEP, LABELS = range(4)
 
 _MASK = 2**64 - 1
 _GOLDEN = (
@@ -44,6 +48,13 @@ class Order:
     end is dropped. Rank r of w takes the places r, r + w, … of each batch, in ``accumulation``
     micro-batches of equal size, so that the mean of the ranks' means is the batch's mean.
 
+    Examples of different lengths are padded to the longest of their micro-batch. So that little
+    is padded, the permutation is sorted by length within pools of ``POOL`` batches, and the
+    batches are then shuffled: still a function of the seed and the epoch.
+
+    Args:
+        lengths: of each example, where they differ: (examples,), on the CPU.
+
     Attributes:
         steps_per_epoch: optimizer steps, whatever the number of ranks.
 
@@ -52,7 +63,14 @@ class Order:
     """
 
     def __init__(
-        self, examples: int, batch_size: int, accumulation: int, seed: int, rank: int, world: int
+        self,
+        examples: int,
+        batch_size: int,
+        accumulation: int,
+        seed: int,
+        rank: int,
+        world: int,
+        lengths: Tensor | None = None,
     ) -> None:
         if batch_size % (world * accumulation):
             raise UserError(
@@ -69,24 +87,35 @@ class Order:
         self._micro_batch = batch_size // (world * accumulation)
         self._seed = seed
         self._rank, self._world = rank, world
+        self._lengths = lengths
 
     def batches(self, epoch: int, first: int) -> Iterator[Tensor]:
         """This rank's micro-batches of an epoch, from its step ``first`` on: int64 indices."""
         generator = torch.Generator().manual_seed(derive(self._seed, ORDER, epoch))
         permutation = torch.randperm(self._examples, generator=generator)
-        steps = permutation[: self._examples - self._examples % self._batch_size]
-        shares = steps.view(self.steps_per_epoch, -1)[first:, self._rank :: self._world]
+        taken = permutation[: self._examples - self._examples % self._batch_size]
+        steps = taken.view(self.steps_per_epoch, -1)
+        if self._lengths is not None:
+            steps = self._alike(taken, self._lengths)
+            steps = steps[torch.randperm(self.steps_per_epoch, generator=generator)]
+        shares = steps[first:, self._rank :: self._world]
         return iter(shares.reshape(-1, self._micro_batch))
 
-    def shard(self, examples: int, batch_size: int) -> list[Tensor]:
+    def _alike(self, taken: Tensor, lengths: Tensor) -> Tensor:
+        """Batches of examples of like length: (steps, batch)."""
+        pools = torch.arange(len(taken)) // (POOL * self._batch_size)
+        by_length = lengths[taken].argsort(stable=True)
+        return taken[by_length][pools[by_length].argsort(stable=True)].view(-1, self._batch_size)
+
+    def shard(self, examples: int, batch_size: int, lengths: Tensor | None = None) -> list[Tensor]:
         """This rank's part of a whole split, each example on one rank, for evaluation.
 
         The list is of the same length on every rank; a last tensor may be shorter or empty.
+        Examples go by their ``lengths`` where these are given, else by their place.
         """
         stride = batch_size * self._world
+        order = torch.arange(examples) if lengths is None else lengths.argsort(stable=True)
         return [
-            torch.arange(
-                min(start + self._rank, examples), min(start + stride, examples), self._world
-            )
+            order[start + self._rank : min(start + stride, examples) : self._world]
             for start in range(0, examples, stride)
         ]

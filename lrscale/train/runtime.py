@@ -20,7 +20,7 @@ import torch._dynamo  # the first optimizer does, for 1.5 s: once for all runs f
 import torch.distributed.tensor  # likewise, Accelerate with the first model
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
@@ -159,6 +159,12 @@ class Runtime:
         if self.world == 1:
             return value
         return cast(T, broadcast_object_list([value])[0])
+
+    def union(self, values: set[str]) -> set[str]:
+        """Every rank's ``values`` together. Collective."""
+        if self.world == 1:
+            return values
+        return set(gather_object(sorted(values)))
 
     def share_buffers(self, model: nn.Module) -> None:
         """Rank 0's buffers to all, so that all evaluate the same model. Collective.

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 
 class Classification:
-    """One label per example, among classes of equal cost."""
+    """One label per example, among classes of equal cost.
+
+    Attributes:
+        label_smoothing: of the run's configuration, for the loss.
+    """
 
     schema: ClassVar[type[Any]] = TrainConfig
     runner: ClassVar[str] = "lrscale.train"
+    likelihood: ClassVar[str] = "categorical"
+    label_smoothing: float = 0.0
     defaults: ClassVar[Mapping[str, Any]]
     metric: ClassVar[str] = "accuracy"
     direction: ClassVar[str] = "max"
@@ -23,10 +29,11 @@ class Classification:
     budget: ClassVar[Mapping[str, float]]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of logits (batch, classes) and labels (batch,), in nats."""
+        """Mean cross-entropy of logits (batch, classes) and labels (batch,), in nats; the labels
+        smoothed."""
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(outputs, targets)
+        return cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
 
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Sums over the batch, 0-dimensional float64: cross-entropy, and correct answers.

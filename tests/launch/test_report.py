@@ -57,6 +57,7 @@ def test_json_is_all_that_is_printed(
         "direction": "min",
         "select": "val_loss",
         "report": "test_loss",
+        "also": [],
     }
     assert [row["arm"] for row in value["tables"]["points"]["rows"]] == ["adam"] * 2 + ["sgd"] * 3
     assert not (store.root / "reports").exists()

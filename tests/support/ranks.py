@@ -24,7 +24,9 @@ from lrscale.train import run
 
 _FORKED = multiprocessing.get_context("forkserver")
 # Not this module: the server of older Pythons does not see the path that leads to it.
-_FORKED.set_forkserver_preload(["torch._dynamo", "torch.distributed.tensor", "accelerate"])
+_FORKED.set_forkserver_preload(
+    ["torch._dynamo", "torch.distributed.tensor", "accelerate", "torchvision.transforms.v2"]
+)
 
 Prepare = Callable[[], None]
 
@@ -115,7 +117,7 @@ def results(run_dir: RunDir) -> dict[str, Any]:
     assert summary is not None
     assert state is not None
     steps = [record for record in records if record["kind"] == "steps"]
-    bookkeeping = ("kind", "seconds", "evaluation_seconds")
+    bookkeeping = ("kind", "seconds", "evaluation_seconds", "data_wait")
     return {
         **{key: summary[key] for key in ("step", "epoch", "metrics", "weights", "parameters")},
         "state": (state.state, state.step, state.total_steps, state.epoch, state.loss),

@@ -19,9 +19,12 @@ from lrscale.schedules.exponential import Exponential
 from lrscale.schedules.inverse_sqrt import InverseSqrt
 from lrscale.schedules.linear import Linear
 from lrscale.schedules.multi_step import MultiStep
+from lrscale.schedules.one_cycle import OneCycle
+from lrscale.schedules.plateau import Plateau
 from lrscale.schedules.polynomial import Polynomial
 from lrscale.schedules.step import Step
 from lrscale.schedules.warmup import warm_up, warmup_steps
+from lrscale.schedules.wsd import WSD
 
 
 def factors(schedule: Any, total: int) -> list[float]:
@@ -59,11 +62,69 @@ def torchs(make: Any, total: int) -> list[float]:
             lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 30, T_mult=2),
         ),
         (Constant(), lambda o: lr_scheduler.ConstantLR(o, factor=1.0)),
+        (Plateau(), lambda o: lr_scheduler.ConstantLR(o, factor=1.0)),
     ],
     ids=lambda case: getattr(case, "__name__", str(case)[:40]),
 )
 def test_agrees_with_torch(ours: Any, make: Any) -> None:
     assert factors(ours, 90) == pytest.approx(torchs(make, 90), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [OneCycle(), OneCycle(0.25, 10.0, 100.0, max_momentum=0.9, base_momentum=0.5)],
+    ids=["default", "other"],
+)
+@pytest.mark.parametrize("total", [10, 37, 100])
+def test_one_cycle_agrees_with_torch_on_rate_and_momentum(ours: OneCycle, total: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
+    theirs = lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=1.0,
+        total_steps=total,
+        pct_start=ours.pct_start,
+        div_factor=ours.div_factor,
+        final_div_factor=ours.final_div_factor,
+        max_momentum=ours.max_momentum,
+        base_momentum=ours.base_momentum,
+    )
+    (group,) = optimizer.param_groups
+    for step in range(total):
+        assert ours.factor(step, total) == pytest.approx(group["lr"], rel=1e-9, abs=1e-12)
+        assert ours.momentum(step, total) == pytest.approx(group["momentum"], rel=1e-12)
+        optimizer.step()
+        if step < total - 1:
+            theirs.step()
+
+
+@given(total=st.integers(1, 500), pct_start=st.floats(0, 1))
+def test_one_cycle_peaks_where_its_momentum_is_least(total: int, pct_start: float) -> None:
+    schedule = OneCycle(pct_start=pct_start)
+    rates = factors(schedule, total)
+    momenta = [schedule.momentum(step, total) for step in range(total)]
+    for (a, b), (m, n) in zip(itertools.pairwise(rates), itertools.pairwise(momenta), strict=True):
+        assert m is not None
+        assert n is not None
+        assert (b - a) * (n - m) <= 1e-12
+    assert OneCycle(cycle_momentum=False).momentum(0, total) is None
+
+
+def test_wsd_is_constant_and_then_falls_as_one_minus_a_root() -> None:
+    found = factors(WSD(cooldown=0.2, warmup=10.0), 100)
+    assert found[:10] == pytest.approx([step / 11 for step in range(1, 11)])
+    assert found[10:80] == [1.0] * 70
+    assert found[80:] == pytest.approx([1 - math.sqrt(step / 20) for step in range(20)])
+    assert factors(WSD(final=0.1), 100)[90] == pytest.approx(0.1 + 0.9 * (1 - math.sqrt(0.5)))
+
+
+@given(total=st.integers(1, 300), cooldown=st.floats(0, 1), warmup=st.integers(0, 400).map(float))
+def test_wsd_rises_stays_and_falls(total: int, cooldown: float, warmup: float) -> None:
+    found = factors(WSD(cooldown=cooldown, warmup=warmup), total)
+    peak = found.index(max(found))
+    assert found[: peak + 1] == sorted(found[: peak + 1])
+    assert found[peak:] == sorted(found[peak:], reverse=True)
+    if warmup < total:
+        assert found[peak] == 1
 
 
 def test_warm_up_then_the_whole_schedule() -> None:

@@ -13,6 +13,11 @@ from lrscale.errors import UserError
 from lrscale.train.order import Order, derive, nth
 
 
+def lengths_of(examples: int) -> torch.Tensor:
+    """From 1 to 97, with many equal ones."""
+    return torch.arange(examples) * 31 % 97 + 1
+
+
 @st.composite
 def shapes(draw: st.DrawFn) -> dict[str, int]:
     world, accumulation = draw(st.integers(1, 5)), draw(st.integers(1, 3))
@@ -24,6 +29,7 @@ def shapes(draw: st.DrawFn) -> dict[str, int]:
         "accumulation": accumulation,
         "seed": draw(st.integers(0, 2**40)),
         "world": world,
+        "lengths": lengths_of(examples) if draw(st.booleans()) else None,
     }
 
 
@@ -81,10 +87,62 @@ def test_every_epoch_and_seed_has_an_order_of_its_own():
     assert order(3, 4) == orders[19]
 
 
-@given(examples=st.integers(0, 200), batch_size=st.integers(1, 30), world=st.integers(1, 5))
-def test_evaluation_sees_every_example_once(examples, batch_size, world):
+@given(shapes(), st.integers(0, 1000))
+def test_lengths_change_who_is_batched_with_whom_and_nothing_else(shape, epoch):
+    """The same examples are taken, and dropped, as without lengths."""
+    taken = [
+        {
+            index
+            for rank in batches_of_all_ranks(shape | {"lengths": lengths}, epoch)
+            for micro in rank
+            for index in micro
+        }
+        for lengths in (None, lengths_of(shape["examples"]))
+    ]
+    assert taken[0] == taken[1]
+
+
+def test_batches_are_of_like_length_in_random_order():
+    lengths = lengths_of(6400)
+    order = Order(6400, 64, accumulation=1, seed=0, rank=0, world=1, lengths=lengths)
+    batches = list(order.batches(0, 0))
+    padded = sum(64 * int(lengths[batch].max()) for batch in batches)
+    assert padded < 1.05 * int(lengths.sum())
+    longest = [int(lengths[batch].max()) for batch in batches]
+    assert longest != sorted(longest)
+    first, second = (order.batches(epoch, 0) for epoch in (1, 2))
+    assert {tuple(sorted(b.tolist())) for b in first}.isdisjoint(
+        tuple(sorted(b.tolist())) for b in second
+    )
+
+
+def test_pools_are_sorted_apart(monkeypatch):
+    """So that an example meets others in every epoch, not always its neighbours in length."""
+    monkeypatch.setattr("lrscale.train.order.POOL", 2)
+    shape = {"examples": 80, "batch_size": 10, "accumulation": 1, "world": 1, "rank": 0}
+    plain = Order(seed=0, **shape)
+    sorted_ = Order(seed=0, **shape, lengths=lengths_of(80))
+    pools = list(zip(*[iter(plain.batches(3, 0))] * 2, strict=True))
+    for batch in sorted_.batches(3, 0):
+        (pool,) = [p for p in pools if set(batch.tolist()) <= set(torch.cat(p).tolist())]
+        by_length = sorted(torch.cat(pool).tolist(), key=lengths_of(80).tolist().__getitem__)
+        edges = {lengths_of(80)[i].item() for i in by_length[9:11]}
+        found = lengths_of(80)[batch]
+        assert found.max() <= max(edges) or found.min() >= min(edges)
+
+
+@given(
+    examples=st.integers(0, 200),
+    batch_size=st.integers(1, 30),
+    world=st.integers(1, 5),
+    sort=st.booleans(),
+)
+def test_evaluation_sees_every_example_once(examples, batch_size, world, sort):
     shape = {"batch_size": world, "accumulation": 1, "seed": 0, "world": world, "examples": world}
-    ranks = [Order(rank=rank, **shape).shard(examples, batch_size) for rank in range(world)]
+    lengths = lengths_of(examples) if sort else None
+    ranks = [
+        Order(rank=rank, **shape).shard(examples, batch_size, lengths) for rank in range(world)
+    ]
     assert len({len(rank) for rank in ranks}) == 1
     assert all(len(chunk) <= batch_size for rank in ranks for chunk in rank)
     seen = torch.cat([torch.empty(0, dtype=torch.int64), *(c for rank in ranks for c in rank)])

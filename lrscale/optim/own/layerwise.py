@@ -1,0 +1,114 @@
+"""LARS and LAMB: steps in proportion to each layer's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class LARS(Optimizer):
+    """Algorithm 1 of You, Gitman and Ginsburg (2017); the parameters are those of ``lars``."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float,
+        momentum: float,
+        trust_coefficient: float,
+        weight_decay: float,
+    ) -> None:
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__(parameters, defaults | {"trust_coefficient": trust_coefficient})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            parameters, gradients = with_gradients(group)
+            if not parameters:
+                continue
+            velocities = self._velocities(parameters)
+            decay = group["weight_decay"]
+            norms = torch.stack(torch._foreach_norm(gradients))
+            norms += decay * torch.stack(torch._foreach_norm(parameters))
+            steps = torch._foreach_add(gradients, parameters, alpha=decay)
+            rates = trust_ratios(parameters, norms, group["trust_coefficient"]) * group["lr"]
+            torch._foreach_mul_(steps, rates.unbind())
+            torch._foreach_mul_(velocities, group["momentum"])
+            torch._foreach_add_(velocities, steps)
+            torch._foreach_sub_(parameters, velocities)
+
+    def _velocities(self, parameters: list[Tensor]) -> list[Tensor]:
+        for p in parameters:
+            if not self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        return [self.state[p]["momentum_buffer"] for p in parameters]
+
+
+class LAMB(Optimizer):
+    """Algorithm 2 of You et al. (2020) with φ the identity; the parameters are ``lamb``'s."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "t": 0}
+        super().__init__(parameters, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            parameters, gradients = with_gradients(group)
+            if not parameters:
+                continue
+            group["t"] += 1
+            steps = self._adam(group, parameters, gradients)
+            torch._foreach_add_(steps, parameters, alpha=group["weight_decay"])
+            ratios = trust_ratios(parameters, torch.stack(torch._foreach_norm(steps)))
+            torch._foreach_mul_(steps, ratios.unbind())
+            torch._foreach_add_(parameters, steps, alpha=-group["lr"])
+
+    def _adam(
+        self, group: dict[str, Any], parameters: list[Tensor], gradients: list[Tensor]
+    ) -> list[Tensor]:
+        """m̂ / (√v̂ + ε)."""
+        beta1, beta2 = group["betas"]
+        for p in parameters:
+            if not self.state[p]:
+                self.state[p]["m"] = torch.zeros_like(p)
+                self.state[p]["v"] = torch.zeros_like(p)
+        m = [self.state[p]["m"] for p in parameters]
+        v = [self.state[p]["v"] for p in parameters]
+        torch._foreach_lerp_(m, gradients, 1 - beta1)
+        torch._foreach_mul_(v, beta2)
+        torch._foreach_addcmul_(v, gradients, gradients, 1 - beta2)
+        roots = torch._foreach_div(v, 1 - beta2 ** group["t"])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_add_(roots, group["eps"])
+        steps = torch._foreach_div(m, 1 - beta1 ** group["t"])
+        torch._foreach_div_(steps, roots)
+        return list(steps)
+
+
+def with_gradients(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+    """A group's parameters that have a gradient, and the gradients."""
+    parameters = [p for p in group["params"] if p.grad is not None]
+    return parameters, [p.grad for p in parameters]
+
+
+def trust_ratios(parameters: list[Tensor], norms: Tensor, coefficient: float = 1.0) -> Tensor:
+    """coefficient · ‖w‖ / norm for each parameter: (parameters,).
+
+    1 for vectors (biases, norms), as in the authors' code, and where a norm is 0.
+    """
+    weights = torch.stack(torch._foreach_norm(parameters))
+    matrices = torch.tensor([p.ndim > 1 for p in parameters], device=norms.device)
+    defined = matrices & (weights > 0) & (norms > 0)
+    return torch.where(defined, coefficient * weights / norms, 1.0)
