@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from curvlinops import GGNLinearOperator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lrscale.errors import UserError
 from lrscale.optim.curvature import ranks
 from lrscale.optim.micro_batch import MicroBatch
+
+with warnings.catch_warnings():  # a package that it imports uses torch.jit
+    warnings.simplefilter("ignore", FutureWarning)
+    from curvlinops import GGNLinearOperator
 
 if TYPE_CHECKING:
     from lrscale.optim.natural_gradient import NaturalGradient

@@ -12,6 +12,7 @@ import torch
 from curvlinops import KFACLinearOperator
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 from stepping import Bits, Classes, Squares, add_gradients, take_step
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
@@ -23,6 +24,7 @@ from lrscale.optim.curvature.likelihood import LIKELIHOODS, vectors
 from lrscale.optim.curvature.ranks import share_out
 from lrscale.optim.kfac import KFAC
 from lrscale.optim.micro_batch import MicroBatch
+from lrscale.optim.sgd import SGD
 
 PLAIN = KFAC(lr=0.1, momentum=0.0, fisher="type-2", kl_clip=None, damping=0.03)
 
@@ -377,6 +379,36 @@ def test_a_measurement_that_overflowed_is_left_out():
     assert optimizer.state[optimizer._layers[1].module.weight]["updates"] == 2
 
 
+def test_steps_that_the_scaler_of_fp16_drops():
+    """The scaled step is the plain one; one whose gradients overflowed leaves everything as it
+    was, and what was measured in it is forgotten."""
+    torch.set_default_dtype(torch.float32)
+    plain, scaled = perceptron(), perceptron()
+    scaled.load_state_dict(plain.state_dict())
+    kfac = dataclasses.replace(PLAIN, momentum=0.9, fisher="sampled")
+    reference: Any = kfac.build(plain)
+    optimizer: Any = kfac.build(scaled)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    batch = example(plain, Classes())
+    for step, overflow in enumerate((False, True, False)):
+        optimizer.zero_grad()
+        outputs = scaled(batch[0])
+        loss = Classes().loss(outputs, batch[1])
+        scale = scaler.scale(torch.ones(()))
+        places = torch.arange(8)
+        shown = (*batch, outputs, loss, Classes(), places, 8, step)
+        optimizer.observe(MicroBatch(*shown, scale=scale))
+        scaler.scale(loss).backward()
+        if overflow:
+            scaled[0].weight.grad[0, 0] = math.inf
+        scaler.step(optimizer)
+        scaler.update()
+        if not overflow:
+            take_step(plain, reference, Classes(), batch, step)
+        for mine, other in zip(scaled.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(mine, other)
+
+
 # Layers without factors ---------------------------------------------------------------------------
 
 
@@ -472,3 +504,35 @@ def test_work_is_shared_out_evenly(costs: list[float], ranks: int):
     least = max(sum(costs) / ranks, max(costs))
     assert max(loads) <= 2 * least
     assert share_out(costs, ranks) == owners
+
+
+# What it is for -----------------------------------------------------------------------------------
+
+
+def autoencoder() -> nn.Module:
+    """Deep, with a narrow middle: ill-conditioned."""
+    torch.manual_seed(0)
+    widths = (64, 48, 24, 8, 24, 48, 64)
+    layers: list[nn.Module] = []
+    for place, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+        linear = nn.Linear(inputs, outputs, dtype=torch.float32)
+        nn.init.xavier_normal_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        layers += [linear] if place in (2, 5) else [linear, nn.Tanh()]
+    return nn.Sequential(*layers)
+
+
+def losses_of(component: Any, steps: int) -> list[float]:
+    model = autoencoder()
+    optimizer = component.build(model)
+    images = torch.from_numpy(load_digits().images[:500]).float().flatten(1) / 16
+    batch = images, images
+    return [take_step(model, optimizer, Bits(), batch, step).item() for step in range(steps)]
+
+
+def test_half_the_steps_of_tuned_momentum_at_most():
+    """See benchmarks/kfac.py for the larger one."""
+    rates = (0.02, 0.05, 0.1)
+    reached = min(losses_of(SGD(lr=lr, momentum=0.9), 300)[-1] for lr in rates)
+    kfac = KFAC(lr=0.3, damping=0.1, kl_clip=0.1, factor_every=1, inverse_every=5)
+    assert min(losses_of(kfac, 150)) < reached
