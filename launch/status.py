@@ -185,15 +185,15 @@ def _status(
 def _not_begun(run: RunStatus, logs: Logs) -> RunStatus:
     """A run without a state that nobody has: its job, if it had one, may have failed before it.
 
-    A cancelled job that never started has written no log, and the run is just missing.
+    The lines before Python say so in the log. A job that was cancelled says nothing, and its
+    runs are just missing.
     """
     job, log = logs.of_element(run.id)
-    if not log:
-        return run
-    said = Path(log).read_text(errors="replace").splitlines()
+    said = Path(log).read_text(errors="replace").splitlines() if log else []
     ours = [line.removeprefix("lrscale: ") for line in said if line.startswith("lrscale: ")]
-    cause = ours[-1] if ours else "see its log"
-    cause = f"its job ended before the run could begin: {cause}"
+    if not ours:
+        return replace(run, job=job, log=log)
+    cause = f"its job ended before the run could begin: {ours[-1]}"
     return replace(run, state="failed", job=job, log=log, cause=cause)
 
 
@@ -219,7 +219,7 @@ def _print(store: Store, sweep: str, runs: Sequence[RunStatus], console: Console
     counts = [Text(f"{n:,} {state}", STATES[state]) for state, n in _counts(runs).items()]
     console.print(line + Text(", ").join(counts))
     order = list(STATES)
-    begun = [run for run in runs if run.attempts and run.state != "done"]
+    begun = [run for run in runs if (run.attempts or run.cause) and run.state != "done"]
     begun.sort(key=lambda run: order.index(run.state))  # stable: in the sweep's order within
     if begun:
         console.print(_table(store, begun[:TABLE_ROWS]))

@@ -99,6 +99,8 @@ def test_a_job_that_ended_before_its_run_began(make_sweep: MakeSweep, count: int
 
     job = "77" if count == 1 else "77_1"
     log = store.submission_dir(record["id"]) / f"{job}_0_log.out"
+    log.write_text("submitit INFO: cancelled while it was busy with another of its runs\n")
+    assert {run.state for run in survey(store)} == {"missing"}
     log.write_text("lrscale: the run store /x is not visible from this node: n1\n")
     run = survey(store)[-1]
     assert (run.state, run.job, run.log) == ("failed", job, str(log))
