@@ -1,6 +1,6 @@
 """How many steps K-FAC saves on an ill-conditioned problem.
 
-    python benchmarks/kfac.py [--json] [--steps 500] [--images 500]
+    python benchmarks/kfac.py [--json] [--steps 500] [--images 250]
 
 A deep autoencoder, 784-250-100-30-100-250-784 with tanh, on images of MNIST (the kind of problem
 that Martens and Grosse 2015 introduce K-FAC with), full batch, so that it is conditioning that
@@ -38,7 +38,7 @@ WIDTHS = (784, 250, 100, 30, 100, 250, 784)
 LINEAR = (2, 5)  # the code and the output have no tanh
 SGDS = [
     SGD(lr=lr, momentum=momentum)
-    for momentum, rates in ((0.9, (0.003, 0.01, 0.02)), (0.97, (0.001, 0.003, 0.01)))
+    for momentum, rates in ((0.9, (0.001, 0.002, 0.003, 0.005)), (0.97, (0.0002, 0.0005, 0.001)))
     for lr in rates
 ]
 KFACS = [
@@ -113,7 +113,7 @@ def described(trained: Iterable[Trained], *names: str) -> dict[str, Any]:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--steps", type=int, default=500, help="of SGD")
-    arguments.add_argument("--images", type=int, default=500, help="in the full batch")
+    arguments.add_argument("--images", type=int, default=250, help="in the full batch")
     chosen = arguments.parse_args()
     torch.set_num_threads(1)
     pixels = torch.from_numpy(mnist_data()[0]).float() / 255

@@ -4,7 +4,13 @@ A component is a frozen dataclass of the method's parameters with ``build(model)
 returns a torch optimizer over the model's parameters; its learning rate is ``lr``, the peak
 that a schedule scales. Each uses the fastest of torch's forms that exists on CPU and CUDA and
 resumes bit for bit: ``fused`` where there is one (a third of the time for Adam), else torch's
-own choice.
+own choice. Methods that torch has not are from the packages pytorch-optimizer, schedulefree and
+prodigyopt, or our own in ``own`` and ``curvature`` where those depart from the paper or do not
+exist.
+
+``weight_decay`` stands in the optimizer's parameter groups: ``decay_norms_and_biases: false`` of a
+run splits them after ``build``, whatever the optimizer. An optimizer with ``eval()`` and
+``train()`` (Schedule-Free) is built in training mode; evaluations turn it (``train/averaged.py``).
 
 An optimizer that needs more than gradients has a method
 

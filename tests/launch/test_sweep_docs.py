@@ -13,7 +13,7 @@ from launch.sweep_file import TOP_LEVEL
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-COUNTS = [(7 + 2) * 3, 4, 2 * 4 * 4 * 3, 3, 8, 3, 2]
+COUNTS = [(7 + 2) * 3, 4, 2 * 4 * 4 * 3, 3, 8, 3, 1, 2]
 
 
 @pytest.mark.parametrize(("example", "count"), list(zip(EXAMPLES, COUNTS, strict=True)))
