@@ -103,6 +103,8 @@ class FileImages:
             sampler=self._order,
             batch_size=None,  # an element of the order is a whole batch
             num_workers=workers,
+            # Forked, workers share the listing and the imports; none of them touches a GPU.
+            multiprocessing_context="fork" if workers else None,
             persistent_workers=workers > 0,
             worker_init_fn=_begin_worker,
             pin_memory=device.type == "cuda",
