@@ -43,6 +43,7 @@ def pytest_configure() -> None:
     settings.load_profile("ci")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two workers side by side: a file's tests stay together, and all that need the cluster, which
     is one for the whole session. These come first, since they take longest."""
