@@ -43,14 +43,9 @@ def pytest_configure() -> None:
     settings.load_profile("ci")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two workers side by side: a file's tests stay together, and all that need the cluster, which
-    is one for the whole session. These come first, since they take longest."""
-    for item in items:
-        group = "slurm" if "slurm" in getattr(item, "fixturenames", ()) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("slurm",))
+    """Two workers side by side, each with a cluster of its own: first what waits for these."""
+    items.sort(key=lambda item: "slurm" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture
