@@ -322,7 +322,7 @@ def test_a_run_without_data_or_batches_is_checked_for_what_it_has(
 def test_the_folders_of_the_data_are_known(checked: Check, tmp_path: Path) -> None:
     write_mnist(tmp_path)
     data = f"{{name: mnist, variant: full, root: {tmp_path}, validation: 2}}"
-    found = checked(f"run: {{workload: mnist_mlp, data: {data}}}\n" + ONE_RANK)
+    found = checked(f"run: {{workload: mnist_mlp, batch_size: 4, data: {data}}}\n" + ONE_RANK)
     assert not found.refusals
     assert found.data_folders == {tmp_path}
 
