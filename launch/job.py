@@ -23,7 +23,7 @@ from lrscale.config import decode
 from lrscale.control import Control, Outcome
 from lrscale.errors import UserError
 from lrscale.registry import workloads
-from lrscale.store import State, Store, Superseded
+from lrscale.store import FINISHED, State, Store, Superseded
 from lrscale.track.live import LiveTracker
 
 EXIT_FAILED = 1
@@ -91,7 +91,7 @@ def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
     """
     run_dir = store.run(run_id)
     state = run_dir.state()
-    if state is not None and state.state in ("done", "diverged"):
+    if state is not None and state.state in FINISHED:
         return None
     try:
         config = decode(run_dir.record()["config"])
@@ -113,7 +113,7 @@ def execute_together(store: Store, run_ids: Sequence[str], control: Control) -> 
     Where that fails, each goes on alone, so that what failed is the run's own and on its record.
     """
     states = {run: store.run(run).state() for run in run_ids}
-    left = [run for run, s in states.items() if s is None or s.state not in ("done", "diverged")]
+    left = [run for run, state in states.items() if state is None or state.state not in FINISHED]
     try:
         run_dirs = [store.run(run) for run in left]
         configs = [decode(run_dir.record()["config"]) for run_dir in run_dirs]

@@ -108,12 +108,17 @@ def run_pool(
 
 def _shared_out(records: Records, slots: Sequence[Slot]) -> list[list[str]]:
     """The runs of each process, in order."""
-    alone = [[run] for run in records]
     if not all(map(_has_gpu, slots)):
-        return alone
-    together = [run for run, record in records.items() if _can_share(record["config"])]
-    shares = [together[first :: len(slots)] for first in range(len(slots))]
-    return [share for share in shares if share] + [[r] for [r] in alone if r not in set(together)]
+        return [[run] for run in records]
+    together: list[str] = []
+    alone: list[list[str]] = []
+    for run, record in records.items():
+        if _can_share(record["config"]):
+            together.append(run)
+        else:
+            alone.append([run])
+    shares = (together[first :: len(slots)] for first in range(len(slots)))
+    return [share for share in shares if share] + alone
 
 
 def _has_gpu(slot: Slot) -> bool:

@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lrscale.store import State, Store
+from lrscale.store import FINISHED, State, Store
 
 REFRESH_SECONDS = 0.5
 BAR_WIDTH = 24
@@ -105,7 +105,7 @@ class PoolWatch:
         self.ended[run] = state
         self.under_way.remove(run)
         name = _name(state)
-        if not self.console.is_terminal or name not in ("done", "diverged"):
+        if not self.console.is_terminal or name not in FINISHED:
             cause = f": {state.cause}" if state and state.cause else ""
             counter = f"[{len(self.ended)}/{len(self.labels)}]"
             line = f"{counter} {run[:8]} {self.labels[run]}: {name}{cause}"

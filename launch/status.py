@@ -86,6 +86,7 @@ class Logs:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._causes: dict[str, str] = {}  # by log: an element may have had hundreds of runs
 
     def find(self, run: str, job: str) -> str:
         """The run's own log, or that of its element if it had one to itself; empty if neither."""
@@ -101,6 +102,14 @@ class Logs:
         """The last SLURM job that was to carry a run out, and its log; empty without one."""
         job = self._elements.get(run, "")
         return job, self.find(run, job) if job else ""
+
+    def cause_before_python(self, log: str) -> str:
+        """What our lines of the job's script say in its log; empty for nothing."""
+        if log not in self._causes:
+            said = Path(log).read_text(errors="replace").splitlines() if log else []
+            ours = [line.removeprefix("lrscale: ") for line in said if line.startswith("lrscale: ")]
+            self._causes[log] = ours[-1] if ours else ""
+        return self._causes[log]
 
     @cached_property
     def _elements(self) -> dict[str, str]:
@@ -189,11 +198,10 @@ def _not_begun(run: RunStatus, logs: Logs) -> RunStatus:
     runs are just missing.
     """
     job, log = logs.of_element(run.id)
-    said = Path(log).read_text(errors="replace").splitlines() if log else []
-    ours = [line.removeprefix("lrscale: ") for line in said if line.startswith("lrscale: ")]
-    if not ours:
+    cause = logs.cause_before_python(log)
+    if not cause:
         return replace(run, job=job, log=log)
-    cause = f"its job ended before the run could begin: {ours[-1]}"
+    cause = f"its job ended before the run could begin: {cause}"
     return replace(run, state="failed", job=job, log=log, cause=cause)
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from launch.snapshot import user_name
 from lrscale import checkpoint
-from lrscale.store import State, Store, process_alive
+from lrscale.store import FINISHED, State, Store, process_alive
 
 
 @dataclass(frozen=True)
@@ -122,5 +122,5 @@ def _found(store: Store, run: str) -> Found:
     run_dir = store.run(run)
     state = run_dir.state()
     record = run_dir.record() if run_dir.exists() else {}
-    unfinished = state is not None and state.state not in ("done", "diverged")
+    unfinished = state is not None and state.state not in FINISHED
     return Found(state, unfinished and bool(checkpoint.checkpoints(run_dir.path)), record)

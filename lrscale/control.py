@@ -47,6 +47,14 @@ class Control:
         self.stop = self.stop or _REASONS[number]
 
 
+class Stopped(Exception):
+    """Raised inside a trainer to leave a run because ``control`` asked for it."""
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(reason)
+        self.reason: StopReason = reason
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a trainer left a run.

@@ -44,8 +44,10 @@ Observer = Callable[[Mapping[str, Any]], None]
 RunState = Literal[
     "running", "done", "diverged", "failed", "preempted", "timeout", "interrupted", "cancelled"
 ]
+# A run in one of these states came to an end of its own, with a summary and one file of metrics.
+FINISHED: frozenset[str] = frozenset({"done", "diverged"})
 # A run in one of these states is finished business: nothing resumes it unless asked to.
-ENDED: frozenset[str] = frozenset({"done", "diverged", "failed", "cancelled"})
+ENDED: frozenset[str] = FINISHED | {"failed", "cancelled"}
 
 
 @dataclass(frozen=True)
@@ -317,7 +319,7 @@ class RunDir:
         Any rank may say so: when one fails, rank 0 waits for it in vain.
         """
         state = self.state()
-        if state is not None and state.state in ("done", "diverged"):
+        if state is not None and state.state in FINISHED:
             return
         attempt = max(self._attempts(), default=0) or self.begin()
         if state is None or state.attempt < attempt:
@@ -345,7 +347,7 @@ class RunDir:
         A torn last line (a kill while writing) is left out: it lies after the checkpoint.
         """
         state = self.state()
-        if state is not None and state.state in ("done", "diverged"):
+        if state is not None and state.state in FINISHED:
             return list(_read_lines(self.path / "metrics.jsonl"))
         kept: list[dict[str, Any]] = []
         for attempt in self._attempts():

@@ -13,7 +13,7 @@ import pandas as pd
 
 from lrscale.compare.comparison import Comparison
 from lrscale.registry import workloads
-from lrscale.store import Store
+from lrscale.store import FINISHED, Store
 
 MANY = 20  # starts of one point from which on they are counted instead of drawn one by one
 
@@ -79,7 +79,7 @@ class GDRun:
 
     @property
     def ended(self) -> bool:
-        return self.state in ("done", "diverged")
+        return self.state in FINISHED
 
     @property
     def rate(self) -> float:
@@ -124,7 +124,7 @@ def load_gd(store: Store, comparison: Comparison) -> list[GDRun]:
         if not records:
             continue
         frame: pd.DataFrame = pd.DataFrame(records).set_index("epoch", drop=False)
-        summary = run.summary() if row["state"] in ("done", "diverged") else None
+        summary = run.summary() if row["state"] in FINISHED else None
         found.append(
             GDRun(
                 str(row["arm"]), int(row["seed"]), str(row["state"]), int(row["planned"]),

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lrscale.errors import UserError, did_you_mean
 from lrscale.registry import workloads
-from lrscale.store import RunDir, Store
+from lrscale.store import FINISHED, RunDir, Store
 
 Direction = Literal["max", "min"]
 
@@ -115,7 +115,7 @@ def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
         code = record.get("code") or {}
         row["code"] = _code(code.get("commit"), bool(code.get("dirty")), code.get("digest"))
     row |= {f"config.{key}": value for key, value in {**config, **point}.items()}
-    summary = run.summary() if row["state"] in ("done", "diverged") else None
+    summary = run.summary() if row["state"] in FINISHED else None
     return row | (_results(summary) if summary else {})
 
 

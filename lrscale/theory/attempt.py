@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lrscale.attempt import Attempt
-from lrscale.control import Control, StopReason
+from lrscale.control import Control, Stopped, StopReason
 from lrscale.host import peak_resident_bytes
 from lrscale.store import RunDir
 from lrscale.theory.epochs import measured_epochs, sharpness_epochs
@@ -23,14 +23,6 @@ _ONE_OF = {
 }
 
 
-class Stopped(Exception):
-    """``control`` asked for a stop while the start was being worked out; the run has been left."""
-
-    def __init__(self, reason: StopReason) -> None:
-        super().__init__(reason)
-        self.reason: StopReason = reason
-
-
 class GDAttempt:
     """A claim on a run, from the checkpoint that was found or from its start.
 
@@ -43,7 +35,7 @@ class GDAttempt:
 
     Raises:
         UserError: a problem, start or step size that cannot be had.
-        Stopped: before there was anything to save.
+        Stopped: asked to while the start was being worked out; the run has been left.
         Superseded: by every method that writes, once a later attempt has claimed the run.
     """
 

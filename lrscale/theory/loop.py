@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from lrscale.control import Control, Outcome, StopReason
+from lrscale.control import Control, Outcome, Stopped, StopReason
 from lrscale.errors import UserError
 from lrscale.store import RunDir
-from lrscale.theory.attempt import GDAttempt, Stopped
+from lrscale.theory.attempt import GDAttempt
 from lrscale.theory.engine import BLOCK, GradientDescent, StepSizes, engine_coordinates
 from lrscale.theory.epochs import measured_epochs
 from lrscale.theory.problem import make_problem

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lrscale.attempt import Attempt, Record
 from lrscale.config import TrainConfig
-from lrscale.control import Control, Outcome, StopReason
+from lrscale.control import Control, Outcome, Stopped
 from lrscale.store import RunDir
 from lrscale.train.averaged import delivered_weights
 from lrscale.train.clock import Clock
@@ -48,14 +48,6 @@ def run(config: TrainConfig, run_dir: RunDir, control: Control) -> Outcome:
         )
         task = build(config, runtime)
         return Trainer(config, task, attempt, control, clock).run()
-
-
-class Stopped(Exception):
-    """All ranks have agreed to save and leave."""
-
-    def __init__(self, reason: StopReason) -> None:
-        super().__init__(reason)
-        self.reason: StopReason = reason
 
 
 class Diverged(Exception):
