@@ -6,6 +6,7 @@ numpy, a tenth of a second, is imported where arrays are made: finding data need
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -87,6 +88,20 @@ def fingerprint(*arrays: NDArray[Any]) -> str:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:12]
+
+
+def sizes(fingerprint: str) -> tuple[int, int]:
+    """Training and test examples, as a fingerprint that begins with TRAIN+TEST- states them."""
+    match = re.match(r"(\d+)\+(\d+)-", fingerprint)
+    if match is None:
+        raise UserError(f"data.fingerprint: '{fingerprint}' does not begin with TRAIN+TEST-")
+    return int(match[1]), int(match[2])
+
+
+def check_validation(validation: int, train: int) -> None:
+    """Raises UserError when ``validation`` of ``train`` training images leave none."""
+    if validation >= train:
+        raise UserError(f"data.validation: {validation:,} of {train:,} training images leave none")
 
 
 def check_fingerprint(title: str, expected: str, found: str) -> None:

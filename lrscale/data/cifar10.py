@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lrscale.config import PositiveInt, unhashed
-from lrscale.data.arrays import Arrays, check_fingerprint, fingerprint, two_way
+from lrscale.data.arrays import (
+    Arrays,
+    check_fingerprint,
+    check_validation,
+    fingerprint,
+    sizes,
+    two_way,
+)
+from lrscale.data.cache import cache_folder
 from lrscale.data.images import AugmentedImages
-from lrscale.data.published import absolute, cache_folder
+from lrscale.data.published import absolute, train_size
 from lrscale.data.source import Source
 from lrscale.errors import UserError
 from lrscale.registry import datasets
@@ -71,16 +78,13 @@ class CIFAR10:
                 out of range; or no training images left.
         """
         found = _fingerprint(_versions(self._folder(self.download)), self.on_damage)
-        train, _ = _sizes(found)
-        if self.validation >= train:
-            raise UserError(
-                f"data.validation: {self.validation:,} of {train:,} training images leave none"
-            )
+        train, _ = sizes(found)
+        check_validation(self.validation, train)
         return found
 
     def train_size(self) -> int:
         """Number of training examples. Raises UserError as ``locate``."""
-        return _sizes(self.fingerprint or self.locate())[0] - self.validation
+        return train_size(self.fingerprint or self.locate(), self.validation)
 
     def open(self, device: torch.device) -> Source:
         """The source on ``device``. Raises UserError as ``locate``, or when the data changed."""
@@ -108,17 +112,10 @@ class CIFAR10:
 
 def titled(found: str) -> str:
     """What the files hold: fewer images than published are not passed off as CIFAR-10."""
-    train, test = _sizes(found)
+    train, test = sizes(found)
     if (train, test) == (50_000, 10_000):
         return "CIFAR-10 (50,000 + 10,000 images)"
     return f"CIFAR-10, incomplete ({train:,} training images, {test:,} test images)"
-
-
-def _sizes(found: str) -> tuple[int, int]:
-    match = re.match(r"(\d+)\+(\d+)-", found)
-    if match is None:
-        raise UserError(f"data.fingerprint: '{found}' does not begin with TRAIN+TEST-")
-    return int(match[1]), int(match[2])
 
 
 def _fetch(base: Path) -> None:
@@ -159,8 +156,8 @@ def _read(folder: Path, on_damage: OnDamage) -> tuple[Arrays, Arrays, str]:
         raise UserError(f"{folder}: none of the files of CIFAR-10's training images can be read")
     train = tuple(np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     test = read_batch(folder / TEST)
-    sizes = f"{len(train[1])}+{len(test[1])}"
-    return (train[0], train[1]), test, f"{sizes}-{fingerprint(*train, *test)}"
+    counts = f"{len(train[1])}+{len(test[1])}"
+    return (train[0], train[1]), test, f"{counts}-{fingerprint(*train, *test)}"
 
 
 def read_batch(path: Path) -> Arrays:

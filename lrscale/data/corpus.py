@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import re
-import tempfile
-import zipfile
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrscale.data.published import cache_folder
+from lrscale.data.cache import cache_folder, read_arrays, write_arrays
 from lrscale.data.reviews import Folder, Packaged, Review
 
 FORM = 1  # of the tokeniser and of the cached file: another number, another file
@@ -74,8 +70,7 @@ def _load(source: Folder | Packaged, version: str) -> Corpus:
     if kept is not None:
         return kept
     corpus = _tokenised(source.read())
-    with contextlib.suppress(OSError):  # a home that is full or cannot be written to
-        _write(file, corpus)
+    _write(file, corpus)
     return corpus
 
 
@@ -115,29 +110,21 @@ def _tokenised(reviews: Iterable[Review]) -> Corpus:
 
 def _read(file: Path) -> Corpus | None:
     """What the file holds; None where there is none, or a damaged one."""
+    kept = read_arrays(file)
+    if kept is None:
+        return None
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            kept = dict(arrays)
-            return Corpus(
-                words=kept.pop("words").tobytes().decode().split("\n"),
-                fingerprint=kept.pop("fingerprint").tobytes().decode(),
-                **kept,
-            )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return Corpus(
+            words=kept.pop("words").tobytes().decode().split("\n"),
+            fingerprint=kept.pop("fingerprint").tobytes().decode(),
+            **kept,
+        )
+    except (ValueError, KeyError, TypeError):
         return None
 
 
 def _write(file: Path, corpus: Corpus) -> None:
-    """Renamed into place, so that a run beside this one reads the whole file or none."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem}-")
     texts = {"words": "\n".join(corpus.words), "fingerprint": corpus.fingerprint}
     arrays: dict[str, Any] = {k: v for k, v in vars(corpus).items() if k not in texts}
     arrays |= {k: np.frombuffer(text.encode(), np.uint8) for k, text in texts.items()}
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **arrays)
-        os.replace(temporary, file)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_arrays(file, arrays)

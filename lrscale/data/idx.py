@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrscale.data.arrays import Arrays, fingerprint
+from lrscale.data.arrays import Arrays, fingerprint, sizes
 from lrscale.data.source import Split
 from lrscale.errors import UserError
 
@@ -74,8 +73,8 @@ def load(paths: tuple[Path, ...]) -> tuple[dict[Split, Arrays], str]:
                 f"{paths[0].parent}: expected images with one label from 0 to 9 each; "
                 f"found images {images.shape} and labels {labels.shape} up to {labels.max()}"
             )
-    sizes = f"{len(splits['train'][1])}+{len(splits['test'][1])}"
-    return splits, f"{sizes}-{fingerprint(*arrays)}"
+    counts = f"{len(splits['train'][1])}+{len(splits['test'][1])}"
+    return splits, f"{counts}-{fingerprint(*arrays)}"
 
 
 def fingerprint_of(paths: tuple[Path, ...]) -> str:
@@ -86,14 +85,6 @@ def fingerprint_of(paths: tuple[Path, ...]) -> str:
 @lru_cache(maxsize=8)
 def _fingerprint(versions: tuple[tuple[Path, int], ...]) -> str:
     return load(tuple(path for path, _ in versions))[1]
-
-
-def sizes(fingerprint: str) -> tuple[int, int]:
-    """Training and test images, as the fingerprint states them."""
-    match = re.match(r"(\d+)\+(\d+)-", fingerprint)
-    if match is None:
-        raise UserError(f"data.fingerprint: '{fingerprint}' does not begin with TRAIN+TEST-")
-    return int(match[1]), int(match[2])
 
 
 def titled(name: str, fingerprint: str) -> str:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lrscale.data.published import cache_folder
+from lrscale.data.cache import cache_folder, read_arrays, write_arrays
 from lrscale.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -168,24 +165,15 @@ def _stamp(root: Path) -> str:
 
 
 def _load(path: Path, stamp: str) -> Columns | None:
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return dict(kept) if kept["stamp"] == stamp else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+    kept = read_arrays(path)
+    return kept if kept is not None and kept.get("stamp") == stamp else None
 
 
 def _keep(path: Path, stamp: str, found: Columns, root: Path) -> None:
-    """Best effort: without a cache the next listing takes its time again."""
     newest = max(
         (root / folder / name).stat().st_mtime
         for folder in FOLDERS
         for name in _class_folders(root / folder)
     )
-    if time.time() - newest < _RACY_SECONDS:
-        return
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            np.savez(file, allow_pickle=False, **{**found, "stamp": np.array(stamp)})
-        os.replace(file.name, path)
+    if time.time() - newest >= _RACY_SECONDS:
+        write_arrays(path, {**found, "stamp": np.array(stamp)})

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lrscale.config import NonNegativeInt, PositiveInt, unhashed
-from lrscale.data.arrays import check_fingerprint, holdout
+from lrscale.data.arrays import check_fingerprint, check_validation, holdout
+from lrscale.data.cache import cache_folder
 from lrscale.data.image_folder import Listing, listing
-from lrscale.data.published import absolute, cache_folder
+from lrscale.data.published import absolute
 from lrscale.data.source import Source, Split
 from lrscale.data.stage import staged
 from lrscale.errors import UserError
@@ -69,13 +70,13 @@ class ImageNet:
             UserError: not found, a class without images, or no training images left.
         """
         found = listing(self._root)
-        self._held_out(found)
+        self._held_out(len(found.train.labels))
         return found.fingerprint
 
     def train_size(self) -> int:
         """Number of training examples. Raises UserError as ``locate``."""
-        found = listing(self._root)
-        return len(found.train.labels) - self._held_out(found)
+        images, *_ = counts(self.fingerprint or self.locate())
+        return images - self._held_out(images)
 
     def open(self, device: torch.device) -> Source:
         """The source on ``device``, copied to the node's disk first where asked to.
@@ -88,7 +89,7 @@ class ImageNet:
         found = listing(self._root)
         title = titled(found.fingerprint)
         check_fingerprint(title, self.fingerprint, found.fingerprint)
-        held = holdout(found.train.labels, self._held_out(found))
+        held = holdout(found.train.labels, self._held_out(len(found.train.labels)))
         root = self._staged(found)
         train, val = root / "train", root / "val"
         parts: dict[Split, _loader.Part] = {
@@ -110,12 +111,10 @@ class ImageNet:
     def _root(self) -> Path:
         return Path(self.root) if self.root is not None else cache_folder() / "imagenet"
 
-    def _held_out(self, found: Listing) -> int:
-        """How many training images. Raises UserError when that leaves none."""
-        images = len(found.train.labels)
+    def _held_out(self, images: int) -> int:
+        """How many of the training images. Raises UserError when that leaves none."""
         size = self.validation or max(1, round(images * HELD_OUT / TRAIN))
-        if size >= images:
-            raise UserError(f"data.validation: {size:,} of {images:,} training images leave none")
+        check_validation(size, images)
         return size
 
     def _staged(self, found: Listing) -> Path:
@@ -131,12 +130,17 @@ class ImageNet:
 
 def titled(fingerprint: str) -> str:
     """What the folders hold: other images are not passed off as ImageNet."""
+    train, test, classes = counts(fingerprint)
+    if (train, test, classes) == (TRAIN, VAL, CLASSES):
+        return "ImageNet (1,281,167 + 50,000 images)"
+    return f"image folder ({train:,} + {test:,} images, {classes:,} classes), not ImageNet"
+
+
+def counts(fingerprint: str) -> tuple[int, int, int]:
+    """Training images, test images and classes, as the fingerprint states them."""
     match = re.match(r"(\d+)\+(\d+)x(\d+)-", fingerprint)
     if match is None:
         raise UserError(
             f"data.fingerprint: '{fingerprint}' does not begin with TRAIN+TESTxCLASSES-"
         )
-    train, test, classes = map(int, match.groups())
-    if (train, test, classes) == (TRAIN, VAL, CLASSES):
-        return "ImageNet (1,281,167 + 50,000 images)"
-    return f"image folder ({train:,} + {test:,} images, {classes:,} classes), not ImageNet"
+    return int(match[1]), int(match[2]), int(match[3])

