@@ -34,10 +34,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks._common import Result, parser, report
-from lrscale.config import TrainConfig, decode, encode, identity
+from lrscale.config import decode, encode, identity
 from lrscale.control import Control
 from lrscale.store import Store
 from lrscale.train import run
+from lrscale.train_config import TrainConfig
 
 TARGET = 1.10
 BATCH = 32

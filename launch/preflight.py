@@ -1,14 +1,13 @@
 """Everything that can be known to be wrong before a job is queued, all of it at once.
 
 ``check`` decodes what a sweep asks for, finds its data, and says what would be refused, each
-mistake once with the runs that it touches. ``step_check`` goes as far as one optimizer step.
+mistake once with the runs that it touches. ``launch.step_check`` goes as far as one optimizer step.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -20,14 +19,10 @@ from launch.resources import Resources, decode_resources
 from launch.sweep import Sweep, Wanted
 from launch.sweep_file import ARM_KEYS
 from launch.wandb_login import login_problem
-from lrscale.config import decode, encode, identity
-from lrscale.control import Control
+from lrscale.config import decode, identity
 from lrscale.errors import ConfigError, Problem, UserError
-from lrscale.store import Store
 
 MAX_SHOWN = 20  # refusals that are printed in full
-COMPONENTS = ("model", "optimizer", "schedule")  # whose names make a kind of run
-STEP_BATCH = 64  # examples of a micro-batch in a trial step
 
 
 @dataclass(frozen=True)
@@ -133,8 +128,7 @@ def check(
             problem = _perhaps_section(problem, where, place.arm)
             touched.setdefault((where, problem), []).append(place)
     refusals = (
-        _refusal(where, problem, places, len(wanted))
-        for (where, problem), places in touched.items()
+        refusal(where, problem, places, len(wanted)) for (where, problem), places in touched.items()
     )
     first = {run.id: run for run in reversed(runs)}
     distinct = (run for run in runs if first[run.id] is run)
@@ -318,9 +312,15 @@ def _perhaps_section(problem: Problem, where: str, arm: str) -> Problem:
     return problem
 
 
-def _refusal(
+def refusal(
     where: str, problem: Problem, places: Sequence[Wanted] | Sequence[Run], of: int
 ) -> Refusal:
+    """One problem as what is said about it.
+
+    Args:
+        where: see ``Refusal``.
+        places: the runs that it touches, ``of`` so many.
+    """
     labels = tuple(label(place) for place in places)
     return Refusal(where, problem.key, problem.message, problem.hint, labels, of)
 
@@ -329,52 +329,3 @@ def label(place: Wanted | Run) -> str:
     """A run for the person: ``adam, optimizer.lr=0.001, seed 0``."""
     point = [f"{key}={value}" for key, value in place.point.items()]
     return ", ".join([*filter(None, [place.arm]), *point, f"seed {place.seed}"])
-
-
-# --- one step
-
-
-def step_check(runs: Sequence[Run], sweep: Sweep) -> list[Refusal]:
-    """Carry out one optimizer step of each distinct kind of run, on this machine's CPU.
-
-    A kind is a workload with its model, optimizer and schedule, by name. The runs go through
-    their own trainer, in a store of their own that is thrown away; batches are cut to 64.
-    """
-    kinds: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs:
-        names = (type(getattr(run.config, name, None)).__name__ for name in COMPONENTS)
-        kinds.setdefault((run.config.workload, *names), []).append(run)
-    refusals = []
-    for alike in kinds.values():
-        message = _failing_step(alike[0].config)
-        if message:
-            where = sweep.origin("workload", alike[0].arm)
-            problem = Problem("workload", message, "found by --check: one step on the CPU")
-            refusals.append(_refusal(where, problem, alike, len(runs)))
-    return refusals
-
-
-def _failing_step(config: Any) -> str | None:
-    """What goes wrong within one step; None when nothing does."""
-    from launch.job import trainer  # imports torch
-
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
-        store.create()
-        run_dir = store.run("check")
-        run_dir.create({"config": encode(config)})
-        try:
-            outcome = trainer(config.workload).run(_small(config), run_dir, Control(max_steps=1))
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-    return "the first loss is not finite" if outcome.state == "diverged" else None
-
-
-def _small(config: Any) -> Any:
-    """The configuration for a single step on the CPU, small and without tracking."""
-    changes = {"device": "cpu", "precision": "no", "track": None}
-    kept = {name: value for name, value in changes.items() if hasattr(config, name)}
-    if hasattr(config, "batch_size"):
-        share = min(config.batch_size // config.accumulation, STEP_BATCH)
-        kept["batch_size"] = share * config.accumulation
-    return dataclasses.replace(config, **kept)

@@ -26,6 +26,7 @@ from launch.profiles import Profile, load_profile
 from launch.progress import PoolWatch
 from launch.resources import Resources
 from launch.snapshot import Snapshot, take, working_tree
+from launch.step_check import step_check
 from launch.sweep import Expansion, Sweep, expand, read
 from lrscale.config import encode
 from lrscale.errors import UserError
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _show(request, as_json=arguments.json)
     refusals = request.checked.refusals
     if arguments.check:
-        refusals += tuple(preflight.step_check(request.checked.runs, request.sweep))
+        refusals += tuple(step_check(request.checked.runs, request.sweep))
     if refusals:
         raise UserError("nothing was submitted\n" + preflight.render(refusals))
     request.store.create()

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from lrscale.attempt import Attempt, Record
-from lrscale.config import TrainConfig
 from lrscale.control import Control, Outcome, Stopped
 from lrscale.store import RunDir
 from lrscale.train.averaged import delivered_weights
@@ -23,6 +22,7 @@ from lrscale.train.provenance import digest, peak_memory_bytes, provenance
 from lrscale.train.pulse import Pulse
 from lrscale.train.runtime import Runtime
 from lrscale.train.task import Task, build
+from lrscale.train_config import TrainConfig
 
 
 def run(config: TrainConfig, run_dir: RunDir, control: Control) -> Outcome:

@@ -24,9 +24,9 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
-from lrscale.config import TrainConfig
 from lrscale.errors import UserError
 from lrscale.train.order import STEP, derive, nth
+from lrscale.train_config import TrainConfig
 
 T = TypeVar("T")
 

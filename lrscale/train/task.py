@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lrscale.config import TrainConfig
 from lrscale.data.source import Source, Split
 from lrscale.errors import UserError
 from lrscale.monitor import Monitor, Watch
@@ -20,6 +19,7 @@ from lrscale.optim.micro_batch import MicroBatch
 from lrscale.registry import workloads
 from lrscale.train.order import INITIALISATION, LABELS, Order, derive
 from lrscale.train.runtime import Runtime
+from lrscale.train_config import TrainConfig
 
 
 @dataclass

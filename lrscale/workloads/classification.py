@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lrscale.config import TrainConfig
+from lrscale.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,9 +11,10 @@ from typing import ClassVar
 
 import pytest
 
-from launch.preflight import MAX_SHOWN, Checked, check, render, step_check
+from launch.preflight import MAX_SHOWN, Checked, check, render
 from launch.profiles import Profile, SiteLimits
 from launch.snapshot import working_tree
+from launch.step_check import step_check
 from launch.sweep import Sweep, expand, read
 from lrscale.config import Positive, identity
 from lrscale.registry import workloads

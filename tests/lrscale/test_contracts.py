@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from stepping import Classes, Squares, take_step
 from torch import nn
 
-from lrscale.config import TrainConfig, decode, encode, identity
+from lrscale.config import decode, encode, identity
 from lrscale.errors import UserError
 from lrscale.registry import Registry, datasets, models, optimizers, schedules, workloads
 from lrscale.train.task import spare_norms_and_biases
+from lrscale.train_config import TrainConfig
 
 BLOCKS = {"optimizer": optimizers, "schedule": schedules, "model": models, "data": datasets}
 COMPONENTS = [(block, name) for block, registry in BLOCKS.items() for name in registry.names()]
