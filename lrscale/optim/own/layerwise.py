@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ class LARS(Optimizer):
             parameters, gradients = with_gradients(group)
             if not parameters:
                 continue
-            velocities = self._velocities(parameters)
+            velocities = buffers(self.state, parameters, "momentum_buffer")
             decay = group["weight_decay"]
             norms = torch.stack(torch._foreach_norm(gradients))
             norms += decay * torch.stack(torch._foreach_norm(parameters))
@@ -40,12 +40,6 @@ class LARS(Optimizer):
             torch._foreach_mul_(velocities, group["momentum"])
             torch._foreach_add_(velocities, steps)
             torch._foreach_sub_(parameters, velocities)
-
-    def _velocities(self, parameters: list[Tensor]) -> list[Tensor]:
-        for p in parameters:
-            if not self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        return [self.state[p]["momentum_buffer"] for p in parameters]
 
 
 class LAMB(Optimizer):
@@ -80,12 +74,7 @@ class LAMB(Optimizer):
     ) -> list[Tensor]:
         """m̂ / (√v̂ + ε)."""
         beta1, beta2 = group["betas"]
-        for p in parameters:
-            if not self.state[p]:
-                self.state[p]["m"] = torch.zeros_like(p)
-                self.state[p]["v"] = torch.zeros_like(p)
-        m = [self.state[p]["m"] for p in parameters]
-        v = [self.state[p]["v"] for p in parameters]
+        m, v = (buffers(self.state, parameters, name) for name in ("m", "v"))
         torch._foreach_lerp_(m, gradients, 1 - beta1)
         torch._foreach_mul_(v, beta2)
         torch._foreach_addcmul_(v, gradients, gradients, 1 - beta2)
@@ -101,6 +90,16 @@ def with_gradients(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
     """A group's parameters that have a gradient, and the gradients."""
     parameters = [p for p in group["params"] if p.grad is not None]
     return parameters, [p.grad for p in parameters]
+
+
+def buffers(
+    state: Mapping[Tensor, dict[str, Tensor]], parameters: list[Tensor], name: str
+) -> list[Tensor]:
+    """What the optimizer's state holds under ``name`` for each parameter; zeros at first."""
+    for p in parameters:
+        if name not in state[p]:
+            state[p][name] = torch.zeros_like(p)
+    return [state[p][name] for p in parameters]
 
 
 def trust_ratios(parameters: list[Tensor], norms: Tensor, coefficient: float = 1.0) -> Tensor:

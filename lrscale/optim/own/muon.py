@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
 from lrscale.errors import UserError
-from lrscale.optim.own.layerwise import with_gradients
+from lrscale.optim.own.layerwise import buffers, with_gradients
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's: the steepest at 0
 
@@ -43,10 +43,7 @@ class Muon(Optimizer):
         parameters, gradients = with_gradients(group)
         if not parameters:
             return
-        for p in parameters:
-            if not self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
-        steps = [self.state[p]["momentum_buffer"] for p in parameters]
+        steps = buffers(self.state, parameters, "momentum_buffer")
         torch._foreach_lerp_(steps, gradients, 1 - float(group["momentum"]))
         if group["nesterov"]:
             steps = list(torch._foreach_lerp(gradients, steps, float(group["momentum"])))

@@ -29,12 +29,7 @@ from lrscale.optim.sgd import SGD
 PLAIN = KFAC(lr=0.1, momentum=0.0, fisher="type-2", kl_clip=None, damping=0.03)
 
 
-@pytest.fixture(autouse=True)
-def _in_double() -> Any:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 def perceptron() -> nn.Module:

@@ -18,12 +18,7 @@ from lrscale.optim.natural_gradient import NaturalGradient
 EXACT = NaturalGradient(lr=0.5, damping=0.1, cg_steps=200, cg_tolerance=1e-13)
 
 
-@pytest.fixture(autouse=True)
-def _in_double() -> Any:
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 def network() -> nn.Module:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ranks import Runs, results
 
-from lrscale import attempt, checkpoint
+from lrscale import checkpoint
 from lrscale.attempt import Attempt
 from lrscale.control import Outcome
 from lrscale.monitor import Monitor, Watch
@@ -27,9 +27,7 @@ BACK = RUN | {"monitor": {**RUN["monitor"], "back_to_best": True}}
 STOP = RUN | {"epochs": 50, "monitor": {"stop_after": 2, "threshold": 0.1, "back_to_best": True}}
 
 
-@pytest.fixture(autouse=True)
-def save_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "SHARE", 1e9)
+pytestmark = pytest.mark.usefixtures("save_at_every_look")
 
 
 def finished(runs: Runs, raw: dict[str, Any], name: str = "") -> dict[str, Any]:

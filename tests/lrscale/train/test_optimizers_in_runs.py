@@ -10,7 +10,7 @@ from ranks import Runs, results
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lrscale import attempt, checkpoint
+from lrscale import checkpoint
 from lrscale.config import decode
 from lrscale.store import RunDir
 from lrscale.train.order import Order
@@ -26,9 +26,7 @@ RUN: dict[str, Any] = {
 AVERAGING = ["schedule_free_sgd", "schedule_free_adamw"]
 
 
-@pytest.fixture(autouse=True)
-def save_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "SHARE", 1e9)
+pytestmark = pytest.mark.usefixtures("save_at_every_look")
 
 
 def with_optimizer(name: str, **more: Any) -> dict[str, Any]:

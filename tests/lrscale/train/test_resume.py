@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ranks import Runs, results
 
-from lrscale import attempt, checkpoint
+from lrscale import checkpoint
 from lrscale.attempt import Attempt
 from lrscale.config import decode
 from lrscale.control import Control, Outcome
@@ -33,10 +33,7 @@ RUN: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def save_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if a checkpoint cost nothing."""
-    monkeypatch.setattr(attempt, "SHARE", 1e9)
+pytestmark = pytest.mark.usefixtures("save_at_every_look")
 
 
 @pytest.fixture(scope="module")
