@@ -23,11 +23,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, cast
 from pydantic import Field, TypeAdapter, ValidationError
 
 from lrscale.errors import ConfigError, Problem, did_you_mean
-from lrscale.registry import (
-    Registry,
-    UnknownName,
-    workloads,
-)
+from lrscale.registry import Registry, UnknownName, workloads
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
