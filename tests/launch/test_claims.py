@@ -199,14 +199,13 @@ def test_the_newest_claim_is_shown(store: Store) -> None:
     assert look(store, rows).runs["a"].submission == "id2"
 
 
-def test_hundreds_of_closed_submissions_cost_next_to_nothing(store: Store) -> None:
-    for i in range(100):
+def test_closed_submissions_are_not_read(store: Store) -> None:
+    for i in range(3):
         submit(store, "slurm", array(f"s{i}.0", [["a"]] * 100, str(i)), name=f"id{i}", **DEAD)
         store.close_submission(f"id{i}")
+        (store.submission_dir(f"id{i}") / "submission.json").write_text("not to be read")
     submit(store, "local", array("s.0", [["a"]], None), name="live")
-    began = time.perf_counter()
     assert set(look(store, None).runs) == {"a"}
-    assert time.perf_counter() - began < 0.5
 
 
 @given(st.sets(st.integers(0, 30), min_size=1), st.integers(31, 40))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -336,31 +335,3 @@ def test_the_grid_is_the_product_whatever_the_order_of_its_keys(
     expected = sorted(tuple(p.values()) for p in points(one))  # values grow: order is the product's
     assert [tuple(p.values()) for p in points(one)] == expected
     assert one == runs(grid)
-
-
-@pytest.mark.parametrize(
-    ("derived", "seconds"), [("0.1", 0.3), ("${mul:0.1,${div:${batch_size},256}}", 1.0)]
-)
-def test_five_thousand_runs_expand_at_once(derived: str, seconds: float, tmp_path: Path) -> None:
-    path = tmp_path / "s.yaml"
-    path.write_text(
-        f"""
-        run:
-          workload: mnist_mlp
-          epochs: 10
-          optimizer: {{name: sgd, momentum: 0.9, weight_decay: 1e-4, nesterov: true}}
-          schedule: {{name: cosine, warmup: 5, final: 0.01}}
-          model: {{name: mlp, width: 1024, depth: 3}}
-          grad_clip: {derived}
-        arms: {{sgd: {{}}, adam: {{optimizer: {{name: adam}}}}}}
-        grid: {{optimizer.lr: {{logspace: [1e-4, 1, 50]}}, batch_size: {{range: [32, 42]}}}}
-        seeds: 5
-        """
-    )
-
-    def once() -> float:
-        start = time.perf_counter()
-        assert len(expand(read(path))) == 5000
-        return time.perf_counter() - start
-
-    assert min(once() for _ in range(3)) < seconds

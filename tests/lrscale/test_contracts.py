@@ -43,7 +43,7 @@ def component(registry: Registry, name: str) -> Any:
 
 def test_listing_and_decoding_imports_nothing_heavy() -> None:
     code = """
-import sys, time
+import sys
 from lrscale.config import decode, identity
 from lrscale.registry import datasets, models, optimizers, schedules, workloads
 for registry in (optimizers, schedules, models, datasets, workloads):
@@ -54,15 +54,12 @@ for name in workloads.names():
     except Exception:
         pass
 heavy = {"torch", "torchvision", "accelerate", "pandas", "sklearn", "mlxtend", "scipy"}
-print(time.process_time(), *sorted(heavy & set(sys.modules)))
+print(*sorted(heavy & set(sys.modules)))
 """
-    results = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    printed = [result.stdout.split() for result in results]
-    assert printed[0][1:] == []
-    assert min(float(words[0]) for words in printed) < 0.5  # of this process's own time
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == []
 
 
 @pytest.mark.parametrize(("block", "name"), COMPONENTS)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -181,20 +180,6 @@ def test_drift_identity_over_one_step(depth, random_problem):
         assert np.linalg.norm(predicted, 2) > 1e-3
         assert np.linalg.norm(after - before - predicted, 2) < 1e-13
         assert np.linalg.norm(after - before + predicted, 2) > 1e-3
-
-
-def test_cost_of_a_linear_step_is_independent_of_the_samples(random_problem):
-    runs = {}
-    for samples in (40, 40_000):
-        problem, weights = random_problem((40, 20, 40), samples)
-        runs[samples] = GradientDescent(*engine_coordinates(problem, weights), StepSizes(1e-4))
-    times = {samples: [] for samples in runs}
-    for _ in range(20):  # in turns: what else the machine does hits both
-        for samples, descent in runs.items():
-            start = time.perf_counter()
-            descent.advance(300)
-            times[samples].append(time.perf_counter() - start)
-    assert min(times[40_000]) < 1.5 * min(times[40])
 
 
 def test_floor_is_where_a_step_changes_no_bit(random_problem):

@@ -35,17 +35,15 @@ def test_an_evaluation_is_a_row_at_its_step():
 
 
 MIRROR = """
-import sys, time
+import sys
 from pathlib import Path
 from lrscale.track.live import LiveTracker
 
 record = {"config": {"workload": "digits_mlp"}, "sweep": "s", "arm": "a"}
 tracker = LiveTracker("0123456789abcdef0123", record, Path(sys.argv[1]))
-started = time.perf_counter()
 for last in range(1, 2001):
     tracker({"kind": "steps", "step": last, "loss": [0.5], "lr": [0.1]})
 tracker({"kind": "epoch", "epoch": 1, "step": 2000, "val_accuracy": 0.9})
-print(time.perf_counter() - started)
 tracker.close()
 """
 
@@ -64,7 +62,7 @@ def test_the_real_client_offline(tmp_path: Path):
     assert log.stat().st_size > 1000
 
 
-def test_a_server_that_is_not_there_neither_stops_nor_slows(tmp_path: Path):
+def test_a_server_that_is_not_there_does_not_stop_a_run(tmp_path: Path):
     key = "0123456789" * 4
     done = mirror(
         tmp_path / "wandb",
@@ -73,6 +71,5 @@ def test_a_server_that_is_not_there_neither_stops_nor_slows(tmp_path: Path):
         WANDB_INIT_TIMEOUT="3",
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 0.5  # seconds for 2,001 records
     assert "warning: Weights & Biases" in done.stderr
     assert key not in done.stdout + done.stderr

@@ -278,5 +278,5 @@ def test_saving_costs_little_in_a_real_run(runs: Runs):
     summary = run_dir.summary()
     assert summary is not None
     seconds = summary["seconds"]
-    assert 0 < seconds["checkpoint"] < 0.5 * wall  # the first may meet a busy disk
+    assert 0 < seconds["checkpoint"] < seconds["training"]
     assert sum(seconds.values()) == pytest.approx(wall, rel=0.2)
