@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":  # the code beside this file, whatever copy of it is installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -17,9 +18,8 @@ from rich.console import Console
 
 from launch import terminal
 from lrscale.compare import render
+from lrscale.compare.attach import attach_sheets
 from lrscale.compare.comparison import Comparison, compare, tables
-from lrscale.compare.gd_runs import is_gd, load_gd
-from lrscale.compare.gd_sheets import Sheet, sheets
 from lrscale.compare.load import load_runs
 from lrscale.compare.references import load_references
 from lrscale.errors import UserError, did_you_mean
@@ -37,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = terminal.run_store(arguments.runs)
     manifest = store.read_sweep(arguments.sweep)
     by = [key.strip() for key in arguments.by.split(",")]
-    runs = load_runs(store, manifest)
-    found = load_references(store, runs, keep=not arguments.json)
-    comparison = compare(runs, manifest, arguments.metric, by, *found)
+    comparison = load(store, manifest, arguments.metric, by, keep=not arguments.json)
     if arguments.json:
         print(render.to_text(render.as_json(comparison)), end="")
         return 0
@@ -53,10 +51,26 @@ def summarise(store: Store, sweep: str, console: Console) -> None:
 
     Raises UserError when the store has no such sweep.
     """
-    manifest = store.read_sweep(sweep)
-    runs = load_runs(store, manifest)
-    comparison = compare(runs, manifest, None, ("arm",), *load_references(store, runs))
+    comparison = load(store, store.read_sweep(sweep))
     _publish(store, comparison, default_folder(store, sweep), FORMATS, console)
+
+
+def load(
+    store: Store,
+    manifest: Mapping[str, Any],
+    metric: str | None = None,
+    by: Sequence[str] = ("arm",),
+    keep: bool = True,
+) -> Comparison:
+    """Everything that a report of a sweep says.
+
+    Args:
+        metric, by: see ``compare``.
+        keep: false to write nothing.
+    """
+    runs = load_runs(store, manifest)
+    references = load_references(store, runs, keep)
+    return attach_sheets(store, compare(runs, manifest, metric, by, *references))
 
 
 def default_folder(store: Store, sweep: str) -> Path:
@@ -73,7 +87,6 @@ def write(store: Store, comparison: Comparison, folder: Path, formats: Iterable[
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; choose another with --output DIR") from None
     texts: dict[str, str] = {}
-    extra = gd_sheets(store, comparison)
     figures: dict[str, list[Path]] = {}
     if "figures" in wanted:
         from lrscale.compare.figures import draw  # matplotlib takes a second to import
@@ -81,13 +94,15 @@ def write(store: Store, comparison: Comparison, folder: Path, formats: Iterable[
         figures = draw(store, comparison, folder)
     if "markdown" in wanted:
         pictures = {title: paths[0].name for title, paths in figures.items()}
-        texts["report.md"] = render.markdown(comparison, pictures, extra)
+        texts["report.md"] = render.markdown(comparison, pictures)
     if "csv" in wanted:
         texts |= {
             f"{table.name}.csv": render.csv(table, comparison) for table in tables(comparison)
         }
         texts["runs.csv"] = comparison.runs.to_csv(index=False)
-        texts |= {f"{sheet.name}.csv": sheet.frame.to_csv(index=False) for sheet in extra}
+        texts |= {
+            f"{sheet.name}.csv": sheet.frame.to_csv(index=False) for sheet in comparison.sheets
+        }
     if "json" in wanted:
         texts["report.json"] = render.to_text(render.as_json(comparison))
     for name, text in texts.items():
@@ -95,16 +110,11 @@ def write(store: Store, comparison: Comparison, folder: Path, formats: Iterable[
     return [*(folder / name for name in texts), *(p for paths in figures.values() for p in paths)]
 
 
-def gd_sheets(store: Store, comparison: Comparison) -> list[Sheet]:
-    """The tables that only runs of gradient descent's theory have."""
-    return sheets(load_gd(store, comparison)) if is_gd(comparison.runs) else []
-
-
 def _publish(
     store: Store, comparison: Comparison, folder: Path, formats: Sequence[str], console: Console
 ) -> None:
     if "terminal" in formats:
-        render.print_tables(comparison, console, gd_sheets(store, comparison))
+        render.print_tables(comparison, console)
     paths = write(store, comparison, folder, formats)
     for path in paths:
         if path.suffix in (".png", ".md"):

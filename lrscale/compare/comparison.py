@@ -11,6 +11,7 @@ import pandas as pd
 from lrscale.compare.aggregate import points, select, sort_key, varied_keys
 from lrscale.compare.load import Metric, metric_of
 from lrscale.compare.provenance import Provenance, provenance, selection_rule, warnings
+from lrscale.compare.sheet import Sheet
 from lrscale.data.reference import Reference
 from lrscale.errors import UserError, did_you_mean
 
@@ -29,6 +30,7 @@ class Comparison:
         groups: the chosen point of each group, from ``aggregate.select``.
         provenance, warnings: what the numbers come from, and reasons to doubt them.
         references: lines of methods without a network, beneath every table.
+        sheets: further tables, ready to be shown (see ``attach.attach_sheets``).
     """
 
     sweep: str
@@ -42,6 +44,7 @@ class Comparison:
     provenance: Provenance
     warnings: list[str]
     references: Sequence[Reference] = ()
+    sheets: Sequence[Sheet] = ()
 
     @property
     def caption(self) -> str:

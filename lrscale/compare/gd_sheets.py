@@ -12,28 +12,10 @@ import numpy as np
 import pandas as pd
 
 from lrscale.compare.gd_runs import GDRun, counted, grouped, scanned, setting, spread, traced
+from lrscale.compare.sheet import Sheet
 
 ENDS = ("global minimum", "at a saddle", "in between", "diverged", "unfinished")
 FLAT = 0.5  # a loss that falls slower than k^{−½} rests
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table that is ready to print.
-
-    Attributes:
-        name: stem of its CSV file.
-        title, note: above and below it.
-        headers, rows: as text, a row for each setting: median (least to greatest) over seeds.
-        frame: the same in full precision, a row for each run.
-    """
-
-    name: str
-    title: str
-    note: str
-    headers: list[str]
-    rows: list[list[str]]
-    frame: pd.DataFrame
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from rich.table import Table as RichTable
 
 from lrscale.compare.aggregate import COUNTED
 from lrscale.compare.comparison import Comparison, Table, plain, tables
-from lrscale.compare.gd_sheets import Sheet
 from lrscale.compare.load import is_share
 from lrscale.compare.provenance import words
 from lrscale.data.reference import Reference
@@ -46,7 +45,7 @@ def cells(table: Table, comparison: Comparison) -> tuple[list[str], list[list[st
     return headers, rows
 
 
-def print_tables(comparison: Comparison, console: Console, sheets: Sequence[Sheet] = ()) -> None:
+def print_tables(comparison: Comparison, console: Console) -> None:
     """The tables, what they come from, and the warnings, for a terminal or a pipe."""
     if comparison.notes:
         console.print(comparison.notes)
@@ -58,7 +57,7 @@ def print_tables(comparison: Comparison, console: Console, sheets: Sequence[Shee
         console.print(_rich(headers, rows[:TERMINAL_ROWS]))
         if len(rows) > TERMINAL_ROWS:
             console.print(f"… and {len(rows) - TERMINAL_ROWS} more rows in {table.name}.csv")
-    for sheet in sheets:
+    for sheet in comparison.sheets:
         console.print(sheet.title, style="bold")
         console.print(_rich(sheet.headers, sheet.rows))
         console.print(sheet.note)
@@ -80,9 +79,7 @@ def _rich(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> RichTable:
     return made
 
 
-def markdown(
-    comparison: Comparison, figures: Mapping[str, str], sheets: Sequence[Sheet] = ()
-) -> str:
+def markdown(comparison: Comparison, figures: Mapping[str, str]) -> str:
     """A page: warnings first, then tables with captions, figures (title to file), provenance."""
     parts = [f"# {comparison.sweep}"]
     parts += [comparison.notes] if comparison.notes else []
@@ -94,7 +91,7 @@ def markdown(
         parts.append(f"## {table.title} – {comparison.provenance.data_title}")
         parts.append("\n".join(lines))
         parts.append(f"*{comparison.caption}*")
-    for sheet in sheets:
+    for sheet in comparison.sheets:
         parts.append(f"## {sheet.title}")
         head = [_line(sheet.headers), _line(["---"] * len(sheet.headers))]
         parts += ["\n".join([*head, *map(_line, sheet.rows)]), f"*{sheet.note}*"]
@@ -131,6 +128,14 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 "rows": [_plain(row) for row in exported(table, comparison).to_dict("records")],
             }
             for table in tables(comparison)
+        }
+        | {
+            sheet.name: {
+                "title": sheet.title,
+                "caption": sheet.note,
+                "rows": [_plain(row) for row in sheet.frame.to_dict("records")],
+            }
+            for sheet in comparison.sheets
         },
     }
 
