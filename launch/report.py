@@ -1,15 +1,14 @@
-"""Compare a sweep's runs: tables, figures, and what there is to doubt about them.
+"""Compare the runs of one sweep or several: tables, figures, and what there is to doubt about them.
 
-Works on an unfinished sweep as well. Files go to reports/SWEEP in the run store.
+Works on unfinished sweeps as well. Files go to reports/SWEEP in the run store.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":  # the code beside this file, whatever copy of it is installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -17,15 +16,23 @@ if __name__ == "__main__":  # the code beside this file, whatever copy of it is 
 from rich.console import Console
 
 from launch import terminal
-from lrscale.compare import render
 from lrscale.compare.attach import attach_sheets
-from lrscale.compare.comparison import Comparison, compare, tables
-from lrscale.compare.load import load_runs
+from lrscale.compare.comparison import Comparison, compare
+from lrscale.compare.load import join_sweeps, load_runs
 from lrscale.compare.references import load_references
+from lrscale.compare.render.cells import sheets
+from lrscale.compare.render.csv import csv
+from lrscale.compare.render.json import as_json, to_text
+from lrscale.compare.render.latex import latex
+from lrscale.compare.render.markdown import markdown
+from lrscale.compare.render.terminal import print_report
+from lrscale.compare.sheet import Sheet
 from lrscale.errors import UserError, did_you_mean
 from lrscale.store import Store, write_text
 
-FORMATS = ("terminal", "markdown", "csv", "json", "figures")
+Figures = Mapping[str, Sequence[Path]]  # title to files, PNG first
+Writer = Callable[[Comparison, Sequence[Sheet], Figures], dict[str, str]]
+
 EXAMPLE = "python launch/report.py quickstart --by optimizer.name --format terminal,csv"
 
 
@@ -35,11 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     formats = _formats(arguments.format)
     store = terminal.run_store(arguments.runs)
-    manifest = store.read_sweep(arguments.sweep)
     by = [key.strip() for key in arguments.by.split(",")]
-    comparison = load(store, manifest, arguments.metric, by, keep=not arguments.json)
+    comparison = load(store, arguments.sweep, arguments.metric, by, keep=not arguments.json)
     if arguments.json:
-        print(render.to_text(render.as_json(comparison)), end="")
+        print(to_text(as_json(comparison, sheets(comparison))), end="")
         return 0
     folder = Path(arguments.output) if arguments.output else default_folder(store, comparison.sweep)
     _publish(store, comparison, folder, formats, terminal.console())
@@ -51,23 +57,24 @@ def summarise(store: Store, sweep: str, console: Console) -> None:
 
     Raises UserError when the store has no such sweep.
     """
-    comparison = load(store, store.read_sweep(sweep))
+    comparison = load(store, [sweep])
     _publish(store, comparison, default_folder(store, sweep), FORMATS, console)
 
 
 def load(
     store: Store,
-    manifest: Mapping[str, Any],
+    sweeps: Sequence[str],
     metric: str | None = None,
     by: Sequence[str] = ("arm",),
     keep: bool = True,
 ) -> Comparison:
-    """Everything that a report of a sweep says.
+    """Everything that a report of these sweeps says. Raises UserError for an unknown one.
 
     Args:
         metric, by: see ``compare``.
         keep: false to write nothing.
     """
+    manifest = join_sweeps([store.read_sweep(name) for name in dict.fromkeys(sweeps)])
     runs = load_runs(store, manifest)
     references = load_references(store, runs, keep)
     return attach_sheets(store, compare(runs, manifest, metric, by, *references))
@@ -77,34 +84,30 @@ def default_folder(store: Store, sweep: str) -> Path:
     return store.root / "reports" / sweep
 
 
-def write(store: Store, comparison: Comparison, folder: Path, formats: Iterable[str]) -> list[Path]:
+def write(
+    store: Store,
+    comparison: Comparison,
+    made: Sequence[Sheet],
+    folder: Path,
+    formats: Iterable[str],
+) -> list[Path]:
     """Write the report's files; their paths. Raises UserError when the folder cannot be made."""
-    wanted = set(formats)
-    if not wanted - {"terminal"}:
+    wanted = set(formats) - {"terminal"}
+    if not wanted:
         return []
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; choose another with --output DIR") from None
-    texts: dict[str, str] = {}
     figures: dict[str, list[Path]] = {}
     if "figures" in wanted:
         from lrscale.compare.figures import draw  # matplotlib takes a second to import
 
         figures = draw(store, comparison, folder)
-    if "markdown" in wanted:
-        pictures = {title: paths[0].name for title, paths in figures.items()}
-        texts["report.md"] = render.markdown(comparison, pictures)
-    if "csv" in wanted:
-        texts |= {
-            f"{table.name}.csv": render.csv(table, comparison) for table in tables(comparison)
-        }
-        texts["runs.csv"] = comparison.runs.to_csv(index=False)
-        texts |= {
-            f"{sheet.name}.csv": sheet.frame.to_csv(index=False) for sheet in comparison.sheets
-        }
-    if "json" in wanted:
-        texts["report.json"] = render.to_text(render.as_json(comparison))
+    texts: dict[str, str] = {}
+    for name, writer in WRITERS.items():
+        if name in wanted:
+            texts |= writer(comparison, made, figures)
     for name, text in texts.items():
         write_text(folder / name, text)
     return [*(folder / name for name in texts), *(p for paths in figures.values() for p in paths)]
@@ -113,9 +116,10 @@ def write(store: Store, comparison: Comparison, folder: Path, formats: Iterable[
 def _publish(
     store: Store, comparison: Comparison, folder: Path, formats: Sequence[str], console: Console
 ) -> None:
+    made = sheets(comparison)
     if "terminal" in formats:
-        render.print_tables(comparison, console)
-    paths = write(store, comparison, folder, formats)
+        print_report(comparison, made, console)
+    paths = write(store, comparison, made, folder, formats)
     for path in paths:
         if path.suffix in (".png", ".md"):
             console.print(
@@ -124,6 +128,36 @@ def _publish(
     if paths:
         console.print(f"{len(paths)} files in {folder}", soft_wrap=True)
     console.print(f"run store: {store.root}", soft_wrap=True)
+
+
+def _write_markdown(c: Comparison, made: Sequence[Sheet], figures: Figures) -> dict[str, str]:
+    pictures = {title: paths[0].name for title, paths in figures.items()}
+    return {"report.md": markdown(c, made, pictures)}
+
+
+def _write_latex(c: Comparison, made: Sequence[Sheet], figures: Figures) -> dict[str, str]:
+    return {
+        f"{s.name}.tex": latex(s.name, s.title, s.note or c.caption, s.headers, s.rows)
+        for s in made
+    }
+
+
+def _write_csv(c: Comparison, made: Sequence[Sheet], figures: Figures) -> dict[str, str]:
+    files = {f"{sheet.name}.csv": csv(sheet, c) for sheet in made}
+    return {**files, "runs.csv": c.runs.to_csv(index=False)}
+
+
+def _write_json(c: Comparison, made: Sequence[Sheet], figures: Figures) -> dict[str, str]:
+    return {"report.json": to_text(as_json(c, made))}
+
+
+WRITERS: dict[str, Writer] = {
+    "markdown": _write_markdown,
+    "latex": _write_latex,
+    "csv": _write_csv,
+    "json": _write_json,
+}
+FORMATS = ("terminal", *WRITERS, "figures")
 
 
 def _formats(text: str) -> list[str]:
@@ -136,7 +170,7 @@ def _formats(text: str) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = terminal.parser(__doc__ or "", EXAMPLE)
-    parser.add_argument("sweep", help="the sweep's name")
+    parser.add_argument("sweep", nargs="+", help="names of sweeps, which are joined")
     parser.add_argument(
         "--by", default="arm", metavar="KEYS", help="what to compare (default: %(default)s)"
     )

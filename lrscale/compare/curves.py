@@ -10,7 +10,7 @@ import pandas as pd
 
 from lrscale.compare.aggregate import select, sort_key
 from lrscale.compare.comparison import Comparison
-from lrscale.compare.render import point_text
+from lrscale.compare.render.cells import point_text
 from lrscale.store import Store
 
 MOST = 10  # lines in one figure: more cannot be told apart

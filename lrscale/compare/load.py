@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -37,6 +38,23 @@ class Metric:
     select: str
     report: str
     also: tuple[str, ...] = ()
+
+
+def join_sweeps(manifests: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """One manifest of several: ``a+b``. An arm's name that several have gets its sweep's before it.
+
+    A run that several sweeps asked for under different names has a row for each.
+    """
+    if len(manifests) == 1:
+        return manifests[0]
+    counts = Counter(arm for m in manifests for arm in {_arm(entry) for entry in m["runs"]})
+    runs = [
+        {**entry, "arm": f"{m['name']}/{_arm(entry)}" if counts[_arm(entry)] > 1 else _arm(entry)}
+        for m in manifests
+        for entry in m["runs"]
+    ]
+    notes = [f"{m['name']}: {m['notes']}" for m in manifests if m.get("notes")]
+    return {"name": "+".join(m["name"] for m in manifests), "notes": "; ".join(notes), "runs": runs}
 
 
 def load_runs(store: Store, manifest: Mapping[str, Any]) -> pd.DataFrame:
@@ -101,7 +119,7 @@ def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
     point = flatten(entry["point"])
     row: dict[str, Any] = {
         "id": entry["id"],
-        "arm": entry["arm"] or "all",
+        "arm": _arm(entry),
         "seed": entry["seed"],
         "trial": entry.get("trial"),
         "point": json.dumps(point, sort_keys=True),
@@ -117,6 +135,11 @@ def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
     row |= {f"config.{key}": value for key, value in {**config, **point}.items()}
     summary = run.summary() if row["state"] in FINISHED else None
     return row | (_results(summary) if summary else {})
+
+
+def _arm(entry: Mapping[str, Any]) -> str:
+    """A sweep without arms is one."""
+    return entry["arm"] or "all"
 
 
 def _results(summary: Mapping[str, Any]) -> dict[str, Any]:

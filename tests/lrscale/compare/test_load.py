@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from lrscale.compare.load import flatten, load_runs, metric_of
+from lrscale.compare.load import flatten, join_sweeps, load_runs, metric_of
 from lrscale.errors import UserError
 from lrscale.store import State, Store
 
@@ -78,6 +79,19 @@ def test_lists_of_a_configuration_stay_comparable() -> None:
 def test_an_empty_sweep_is_refused(tmp_path: object) -> None:
     with pytest.raises(UserError, match="'void' has no runs"):
         load_runs(Store("nowhere"), {"name": "void", "runs": []})
+
+
+def test_arms_that_clash_get_their_sweeps_name() -> None:
+    def manifest(name: str, *arms: str | None) -> dict[str, Any]:
+        runs = [{"id": f"{name}{arm}", "arm": arm, "seed": 0, "point": {}} for arm in arms]
+        return {"name": name, "notes": f"of {name}", "runs": runs}
+
+    joined = join_sweeps([manifest("a", "sgd", "adam"), manifest("b", "sgd"), manifest("c", None)])
+    assert [entry["arm"] for entry in joined["runs"]] == ["a/sgd", "adam", "b/sgd", "all"]
+    assert [entry["id"] for entry in joined["runs"]] == ["asgd", "aadam", "bsgd", "cNone"]
+    assert (joined["name"], joined["notes"]) == ("a+b+c", "a: of a; b: of b; c: of c")
+    alone = manifest("a", None)
+    assert join_sweeps([alone]) is alone
 
 
 # --- the metric

