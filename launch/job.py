@@ -219,6 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("store", help="the run store")
     parser.add_argument("run", help="the run's id, or a prefix of it")
     arguments = parser.parse_args(argv)
+    os.umask(0o077)
     control = Control(job=cluster_job())
     control.listen()
     store = Store(arguments.store)

@@ -23,7 +23,7 @@ from typing import Any
 from launch.job import EXIT_FAILED, EXIT_STOPPED, execute, execute_together, trainer
 from lrscale.config import decode
 from lrscale.control import Control, StopReason
-from lrscale.store import ENDED, RunDir, Store
+from lrscale.store import ENDED, RunDir, Store, open_file
 
 Report = Callable[[str, str], None]  # event (start, end), run id
 Records = Mapping[str, Mapping[str, Any]]
@@ -249,7 +249,7 @@ def _flush() -> None:
 
 def _carry_out(store: Store, runs: Sequence[str], slot: Slot, control: Control) -> int:
     first = runs[0]  # has the log of all that share the process
-    log = os.open(store.run(first).log_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    log = open_file(store.run(first).log_path, os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     if slot.gpus is not None:

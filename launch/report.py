@@ -28,7 +28,7 @@ from lrscale.compare.render.markdown import markdown
 from lrscale.compare.render.terminal import print_report
 from lrscale.compare.sheet import Sheet
 from lrscale.errors import UserError, did_you_mean
-from lrscale.store import Store, write_text
+from lrscale.store import Store, make_folder, write_text
 
 Figures = Mapping[str, Sequence[Path]]  # title to files, PNG first
 Writer = Callable[[Comparison, Sequence[Sheet], Figures], dict[str, str]]
@@ -96,7 +96,8 @@ def write(
     if not wanted:
         return []
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; choose another with --output DIR") from None
     figures: dict[str, list[Path]] = {}

@@ -23,7 +23,7 @@ from typing import Any
 
 import launch
 from lrscale.errors import UserError
-from lrscale.store import Store
+from lrscale.store import Store, make_folder, open_file
 
 MAX_BYTES = 50_000_000
 MAX_FILES = 5_000
@@ -154,10 +154,9 @@ def save(snapshot: Snapshot, store: Store) -> Path:
 
 def _write(snapshot: Snapshot, name: str, path: Path) -> None:
     for folder in reversed([folder for folder in path.parents if not folder.exists()]):
-        folder.mkdir(exist_ok=True, mode=0o700)  # parents=True would leave the mode to the umask
+        make_folder(folder)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    mode = 0o700 if name in snapshot.executable else 0o600
-    with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode), "wb") as file:
+    with open(open_file(temporary, os.O_TRUNC, name in snapshot.executable), "wb") as file:
         file.write(snapshot.files[name])
     os.replace(temporary, path)
 

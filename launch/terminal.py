@@ -40,11 +40,12 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
 
     A UserError, or a disk that is full or may not be written, is printed on stderr without a
     traceback, exit code 2. Ctrl-C and a reader that closes the pipe (``| head``) end the command
-    quietly.
+    quietly. Files are the owner's alone, those that libraries make among them.
     """
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
+        previous = os.umask(0o077)
         try:
             code = main(argv)
             sys.stdout.flush()
@@ -64,6 +65,8 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             place = error.filename or "the run store"  # a write does not say where to
             print(f"error: {place}: {error.strerror}", file=sys.stderr)
             return EXIT_USER_ERROR
+        finally:
+            os.umask(previous)
 
     return wrapped
 

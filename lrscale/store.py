@@ -17,7 +17,11 @@
       locks/
 
 Every file is written under a temporary name in the same folder, flushed, and renamed, so that a
-reader sees the old or the new content and never half of one. Folders are made with mode 0700.
+reader sees the old or the new content and never half of one.
+
+All of it is the owner's alone (folders 0700, files 0600) whatever the umask and the folder around
+it. Where the owner has let the group read a folder of the store (``chmod -R g+rX``), what is made
+in it from then on can be read by the group too; nothing is ever writable by others.
 """
 
 from __future__ import annotations
@@ -27,8 +31,10 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -38,6 +44,7 @@ from typing import IO, Any, Literal
 from lrscale.errors import UserError
 
 FORMAT = 1
+FOLDERS = ("runs", "sweeps", "submissions", "snapshots", "locks")
 
 Observer = Callable[[Mapping[str, Any]], None]
 
@@ -93,10 +100,15 @@ class Store:
         self.root = Path(root).absolute()
 
     def create(self) -> None:
-        """Make the store's folders if they are not there. Raises UserError if they cannot be."""
+        """Make the store's folders if they are not there.
+
+        Raises:
+            UserError: they cannot be made, or somebody else owns the store or may write to it.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for name in ("runs", "sweeps", "submissions", "snapshots", "locks"):
+            self._check_owner()
+            for name in FOLDERS:
                 (self.root / name).mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             what = "not a folder" if isinstance(error, FileExistsError) else error.strerror
@@ -106,6 +118,21 @@ class Store:
         marker = self.root / "store.json"
         if not marker.exists():
             write_json(marker, {"format": FORMAT})
+
+    def _check_owner(self) -> None:
+        """Jobs run code from the store, so that whoever may write to it may run anything."""
+        status, me = self.root.stat(), os.geteuid()
+        if me not in (0, status.st_uid):
+            raise UserError(
+                f"run store {self.root}: belongs to another user (uid {status.st_uid}); "
+                "choose another with --runs DIR"
+            )
+        if status.st_mode & 0o022:
+            raise UserError(
+                f"run store {self.root}: others may write to it, and so have your jobs run what "
+                f"they like; chmod go-w {shlex.quote(str(self.root))}, or choose another with "
+                "--runs DIR"
+            )
 
     def run(self, run_id: str) -> RunDir:
         """The folder of one run, there or not."""
@@ -122,8 +149,10 @@ class Store:
 
     def find_run(self, prefix: str) -> str:
         """The one run id that starts with ``prefix``. Raises UserError for none or several."""
-        shards = (self.root / "runs").glob(f"{glob_literal(prefix[:2])}*/{glob_literal(prefix)}*")
-        found = sorted(path.name for path in shards)
+        found: list[str] = []
+        if re.fullmatch(r"[0-9a-f]+", prefix):
+            shards = (self.root / "runs").glob(f"{prefix[:2]}*/{prefix}*")
+            found = sorted(path.name for path in shards)
         if len(found) != 1:
             what = "no run" if not found else f"{len(found)} runs"
             raise UserError(f"{what} in {self.root} whose id starts with '{prefix}'")
@@ -136,7 +165,8 @@ class Store:
 
     def read_sweep(self, name: str) -> dict[str, Any]:
         """The manifest of a sweep. Raises UserError when the store has none of that name."""
-        manifest = read_json(self.root / "sweeps" / f"{name}.json")
+        inside = os.path.basename(name) == name
+        manifest = read_json(self.root / "sweeps" / f"{name}.json") if inside else None
         if manifest is None:
             known = ", ".join(self.sweep_names()) or "none yet"
             raise UserError(f"no sweep '{name}' in the run store {self.root} (known: {known})")
@@ -236,8 +266,8 @@ class RunDir:
 
     def create(self, record: Mapping[str, Any]) -> None:
         """Make the folder with its ``config.json``: at least ``{"config": …}``."""
-        self.path.parent.mkdir(exist_ok=True, mode=0o700)
-        self.path.mkdir(exist_ok=True, mode=0o700)
+        make_folder(self.path.parent)
+        make_folder(self.path)
         write_json(self.path / "config.json", record, indent=1)
 
     def record(self) -> dict[str, Any]:
@@ -266,8 +296,7 @@ class RunDir:
         attempt = max([state.attempt if state else 0, *self._attempts()]) + 1
         while True:
             try:
-                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-                os.close(os.open(self._metrics_path(attempt), flags, 0o600))
+                os.close(open_file(self._metrics_path(attempt), os.O_EXCL))
                 return attempt
             except FileExistsError:
                 attempt += 1
@@ -407,13 +436,43 @@ def write_json(path: Path, value: Mapping[str, Any], indent: int | None = None) 
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace ``path`` atomically with owner-only permissions."""
+    """Replace ``path`` atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` atomically; see ``open_file`` for who may read it."""
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
+    with open(open_file(temporary, os.O_TRUNC), "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def open_file(path: Path, flags: int, executable: bool = False) -> int:
+    """A descriptor to write a file with, which is made if it is not there.
+
+    It is the owner's alone, or the group's to read where the group may read the folder.
+    """
+    mode = 0o700 if executable else 0o600
+    file = os.open(path, os.O_CREAT | os.O_WRONLY | flags, mode)
+    if _group_reads(path.parent):
+        os.fchmod(file, mode | mode >> 3 & 0o050)
+    return file
+
+
+def make_folder(path: Path) -> None:
+    """A folder, if it is not there, that is the owner's alone, or the group's to read where the
+    group may read the one that it is in."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        if _group_reads(path.parent):
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o050)
+
+
+def _group_reads(folder: Path) -> bool:
+    return folder.stat().st_mode & 0o050 == 0o050
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -423,11 +482,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return value
-
-
-def glob_literal(text: str) -> str:
-    """``text`` with the characters that a glob pattern would interpret made literal."""
-    return re.sub(r"([*?[])", r"[\1]", text)
 
 
 def process_alive(pid: int) -> bool:

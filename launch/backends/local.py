@@ -21,7 +21,7 @@ from typing import Any
 from launch.pool import Report, Slot, run_pool
 from launch.resources import Resources, decode_resources
 from lrscale.control import Control
-from lrscale.store import Store
+from lrscale.store import Store, open_file
 
 HEARTBEAT_SECONDS = 0.5  # a person is watching
 
@@ -33,7 +33,7 @@ def start(store: Store, submission: str, snapshot: str) -> subprocess.Popen[str]
     """
     command = [sys.executable, "-m", "launch.backends.local"]
     command += ["--store", str(store.root), "--submission", submission, "--snapshot", snapshot]
-    with open(log_path(store, submission), "a") as log:
+    with open(open_file(log_path(store, submission), os.O_APPEND), "a") as log:
         return subprocess.Popen(
             command,
             cwd=store.snapshot_dir(snapshot),

@@ -199,15 +199,19 @@ def _gpus(resources: Resources) -> str:
 def _setup(store: Path, snapshot: Path, profile: Profile) -> list[str]:
     """Shell lines before srun. A failing line ends the job (``set -e``), and the log says which."""
     python = shlex.split(profile.python)[0] if profile.python else sys.executable
+    unseen = "is not visible from this node"
     return [
         "set -e",
         "umask 077",
-        _require(f"test -d {shlex.quote(str(store))}", f"the run store {store}"),
-        _require(f"test -d {shlex.quote(str(snapshot))}", f"the code snapshot {snapshot}"),
+        _require(f"test -d {shlex.quote(str(store))}", f"the run store {store} {unseen}"),
+        _require(_owned(store), f"others own the run store {store} or may write to it"),
+        _require(f"test -d {shlex.quote(str(snapshot))}", f"the code snapshot {snapshot} {unseen}"),
         """trap 'echo "lrscale: a line of the preamble failed: $BASH_COMMAND"' ERR""",
         *profile.preamble,
         "trap - ERR",
-        _require(f"command -v {shlex.quote(python)} >/dev/null", f"the interpreter {python}"),
+        _require(
+            f"command -v {shlex.quote(python)} >/dev/null", f"the interpreter {python} {unseen}"
+        ),
         # Python finds the frozen code in its working directory, wherever the preamble went.
         f"cd {shlex.quote(str(snapshot))}",
         "unset PYTHONSAFEPATH",
@@ -215,8 +219,15 @@ def _setup(store: Path, snapshot: Path, profile: Profile) -> list[str]:
     ]
 
 
-def _require(test: str, what: str) -> str:
-    message = shlex.quote(f"lrscale: {what} is not visible from this node: ")
+def _owned(store: Path) -> str:
+    """A job runs what is in the store: the same is asked of it as on submission
+    (``Store.create``), since whoever may write beside it may have put another in its place."""
+    path = shlex.quote(str(store))
+    return f"[[ -O {path} || $EUID = 0 ]] && [[ -z $(find -H {path} -maxdepth 0 -perm /022) ]]"
+
+
+def _require(test: str, otherwise: str) -> str:
+    message = shlex.quote(f"lrscale: {otherwise}: ")
     return f"{test} || {{ echo {message}$(hostname); exit 1; }}"
 
 

@@ -13,7 +13,7 @@ from lrscale.config import decode_as, identity
 from lrscale.data.reference import Reference
 from lrscale.errors import UserError
 from lrscale.registry import datasets
-from lrscale.store import Store, read_json, write_json
+from lrscale.store import Store, make_folder, read_json, write_json
 
 
 def load_references(
@@ -69,5 +69,6 @@ def _keep(path: Path, reference: Reference) -> None:
     if path.exists():
         return
     with contextlib.suppress(OSError):  # a store that may only be read
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.parent.mkdir(exist_ok=True, mode=0o700)
+        make_folder(path.parent)
         write_json(path, asdict(reference))

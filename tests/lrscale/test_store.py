@@ -303,6 +303,58 @@ def test_only_the_owner_may_read(store: Store, run_dir: RunDir):
     assert {mode for path, mode in modes.items() if path not in folders} == {0o600}
 
 
+def test_what_is_made_where_the_group_may_read_is_for_the_group_too(store: Store):
+    subprocess.run(["chmod", "-R", "g+rX", store.root], check=True)
+    (store.root / "runs").chmod(0o2750)  # whose group is handed down
+    run = new_run(store, "ef" + "2" * 18)
+    attempt = run.begin()
+    run.open_metrics(attempt, 0).close()
+    run.write_state(State("running", attempt))
+    store.write_submission("20260101-000000", {})
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in store.root.rglob("*")}
+    assert {modes[path] for path in (run.path, run.path.parent)} == {0o2750}
+    assert {modes[path] for path in run.path.iterdir()} == {0o640}
+    (submission,) = (store.root / "submissions").iterdir()  # has pickles, which jobs run
+    assert modes[submission] == 0o700
+    assert {modes[path] for path in submission.iterdir()} == {0o600}
+
+
+def test_a_folder_that_was_there_is_not_opened_by_its_mode(tmp_path: Path):
+    """As `mkdir runs` leaves it: nobody has asked for anything."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    root.chmod(0o755)
+    store = Store(root)
+    store.create()
+    run = new_run(store, "ab" + "0" * 18)
+    found = [path for path in root.rglob("*") if path.stat().st_mode & 0o077]
+    assert run.exists()
+    assert found == [root / "store.json"]  # which holds a number
+
+
+def test_a_store_that_others_could_fill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    (tmp_path / "runs").symlink_to(theirs)  # as anybody may leave in a shared folder
+    monkeypatch.setattr(os, "geteuid", lambda: theirs.stat().st_uid + 1)
+    with pytest.raises(UserError, match="belongs to another user"):
+        Store(tmp_path / "runs").create()
+    monkeypatch.undo()
+    theirs.chmod(0o775)
+    with pytest.raises(UserError, match=f"others may write to it.*chmod go-w {tmp_path}/runs"):
+        Store(tmp_path / "runs").create()
+    assert list(theirs.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../runs/x", "/etc/passwd", "..", "", "*", "a/../x", "x\ny"])
+def test_names_do_not_lead_out_of_the_store(store: Store, name: str):
+    write_json(store.root / "runs" / "x.json", {})
+    with pytest.raises(UserError, match="no run in"):
+        store.find_run(name)
+    with pytest.raises(UserError, match="no sweep '"):
+        store.read_sweep(name)
+
+
 # --- the store's lock
 
 
