@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lrscale.config import merge
@@ -56,6 +56,13 @@ def nest(values: Mapping[str, Any], at: str) -> dict[str, Any]:
             value = nest(value, f"{at}.{key}")
         nested = merge(nested, at_key(key, value))
     return nested
+
+
+def outwards(key: str) -> Iterator[str]:
+    """``a.b.c``, ``a.b``, ``a``."""
+    while key:
+        yield key
+        key = key.rpartition(".")[0]
 
 
 def at_key(key: str, value: Any) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The command line's last word: ``optimizer.lr=0.1``, ``seeds=1``, ``resources.time=01:00:00``."""
+"""The command line's last word: ``optimizer.lr=0.1``, ``seeds=1``, ``resources.time=01:00:00``.
+
+The rules of ``--quick`` are edits of the same kind, made before it (``launch.quick``).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from launch.keys import leaves
+from launch.keys import leaves, outwards
 from launch.sweep_file import (
     ARM_KEYS,
     RANDOM_KEYS,
@@ -27,17 +30,39 @@ COMMAND_LINE = "command line"
 _NESTED = ("grid", "random", "resources")
 
 
+@dataclass(frozen=True)
+class Edit:
+    """One ``KEY=VALUE``.
+
+    Attributes:
+        place: who says so, for errors: ``command line``, or ``file: quick.RULE``.
+        key: of the sweep, or of its runs.
+    """
+
+    place: str
+    key: str
+    value: Any
+
+
 @dataclass
 class Pins:
-    """Run keys that the command line fixes: for every arm under ``""``, or for one arm."""
+    """Run keys that edits fix: for every arm under ``""``, or for one arm.
+
+    Attributes:
+        by_arm: dotted key → value.
+        places: dotted key → who said so last.
+    """
 
     by_arm: dict[str, dict[str, Any]] = field(default_factory=dict)
+    places: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def add(self, arm: str, key: str, value: Any) -> None:
-        check_run_key(key, COMMAND_LINE)
+    def add(self, arm: str, edit: Edit, key: str) -> None:
+        """``key``: of the run, which is only a part of the edit's."""
+        check_run_key(key, edit.place)
         pinned = self.by_arm.setdefault(arm, {})
-        pinned.pop(key, None)  # of two arguments the later counts, also against blocks between
-        pinned[key] = value
+        pinned.pop(key, None)  # of two edits the later counts, also against blocks between
+        pinned[key] = edit.value
+        self.places.setdefault(arm, {})[key] = edit.place
 
     def given(self, arm: str) -> dict[str, Any]:
         """What was written for an arm: dotted key → value."""
@@ -53,89 +78,104 @@ class Pins:
         above = (key[:i] for i, letter in enumerate(key) if letter == ".")
         return key in self.given(arm) or key in values or any(block in values for block in above)
 
+    def place(self, arm: str, key: str) -> str:
+        """Who fixed ``key``, which is fixed."""
+        said = self.places.get("", {}) | (self.places.get(arm, {}) if arm else {})
+        return next(said[block] for block in outwards(key) if block in said)
 
-def override(text: Text, overrides: Sequence[str]) -> tuple[Text, Pins]:
-    """The sweep as edited by ``KEY=VALUE`` arguments, and the run keys that they fix.
 
-    A key that starts with a name of the sweep's top level edits it (``parallel=8``,
-    ``grid.optimizer.lr=[0.1, 1]``, ``arms.adam.seeds=1``) and holds for arms that have their
-    own, too; every other key, also written ``run.KEY``, is the run's. Values are YAML.
-
-    Raises:
-        UserError: not ``KEY=VALUE``, an unknown arm, or a key that cannot be given here.
-    """
-    pins = Pins()
+def arguments(overrides: Sequence[str]) -> list[Edit]:
+    """The command line's ``KEY=VALUE``; values are YAML. Raises UserError for anything else."""
+    edits = []
     for argument in overrides:
         key, equals, written = argument.partition("=")
         key = key.strip()
         if not equals or not key:
             raise UserError(f"{COMMAND_LINE}: '{argument}': expected KEY=VALUE: optimizer.lr=0.1")
         value = parse_yaml(written, f"{COMMAND_LINE}: {key}") if written.strip() else None
-        head, _, rest = key.partition(".")
+        edits.append(Edit(COMMAND_LINE, key, value))
+    return edits
+
+
+def override(text: Text, edits: Sequence[Edit]) -> tuple[Text, Pins]:
+    """The sweep as edited, and the run keys that the edits fix.
+
+    A key that starts with a name of the sweep's top level edits it (``parallel=8``,
+    ``grid.optimizer.lr=[0.1, 1]``, ``arms.adam.seeds=1``) and holds for arms that have their
+    own, too; every other key, also written ``run.KEY``, is the run's.
+
+    Raises:
+        UserError: an unknown arm, or a key that cannot be given here.
+    """
+    pins = Pins()
+    for edit in edits:
+        head, _, rest = edit.key.partition(".")
         if head == "arms":
-            text = _override_arm(text, rest, value, pins)
+            text = _override_arm(text, rest, edit, pins)
         elif head in TOP_LEVEL and head != "run":
-            text = _edit(text, _edit_of(head, rest, value))
+            text = _lay(text, _sections(head, rest, edit), edit.place)
         else:
-            _pin(pins, key, value, text)
+            _pin(pins, edit, text)
     return text, pins
 
 
-def _pin(pins: Pins, key: str, value: Any, text: Text) -> None:
+def _pin(pins: Pins, edit: Edit, text: Text) -> None:
+    key = edit.key
     if key == "run":
-        raise UserError(f"{COMMAND_LINE}: run: give its keys one by one: optimizer.lr=0.1")
+        raise UserError(f"{edit.place}: run: give its keys one by one: optimizer.lr=0.1")
     if not key.startswith("run.") and "." not in key and key not in text.values.get("run", {}):
         near = difflib.get_close_matches(key, TOP_LEVEL, n=1, cutoff=0.8)
         if near and key != "seed":
             raise UserError(
-                f"{COMMAND_LINE}: {key}: did you mean '{near[0]}'? (a key of the run: run.{key})"
+                f"{edit.place}: {key}: did you mean '{near[0]}'? (a key of the run: run.{key})"
             )
-    pins.add("", key.removeprefix("run."), value)
+    pins.add("", edit, key.removeprefix("run."))
 
 
-def _override_arm(text: Text, rest: str, value: Any, pins: Pins) -> Text:
+def _override_arm(text: Text, rest: str, edit: Edit, pins: Pins) -> Text:
     """``arms.NAME.KEY=value``; a name may hold dots, the longest that fits is meant."""
     arms = text.values.get("arms") or {}
     fitting = [name for name in arms if rest.startswith(f"{name}.")]
     if not fitting:
         hint = did_you_mean(rest.partition(".")[0], arms) if arms else "the sweep has no arms"
-        raise UserError(f"{COMMAND_LINE}: arms.{rest}: expected arms.NAME.KEY=VALUE; {hint}")
+        raise UserError(f"{edit.place}: arms.{rest}: expected arms.NAME.KEY=VALUE; {hint}")
     name = max(fitting, key=len)
     key = rest[len(name) + 1 :]
     head, _, inner = key.partition(".")
     if head not in ARM_KEYS:
         if head in TOP_LEVEL:
-            raise UserError(f"{COMMAND_LINE}: arms.{rest}: not a key of an arm")
-        pins.add(name, key, value)
+            raise UserError(f"{edit.place}: arms.{rest}: not a key of an arm")
+        pins.add(name, edit, key)
         return text
-    edit = _edit_of(head, inner, value)
-    return lay(text, Text.of(checked({"arms": {name: edit}}, COMMAND_LINE), COMMAND_LINE))
+    sections = {"arms": {name: _sections(head, inner, edit)}}
+    return lay(text, Text.of(checked(sections, edit.place), edit.place))
 
 
-def _edit_of(head: str, rest: str, value: Any) -> dict[str, Any]:
+def _sections(head: str, rest: str, edit: Edit) -> dict[str, Any]:
     """What ``HEAD.REST=value`` says, in the shape of a sweep file."""
-    if head == "include":
-        raise UserError(f"{COMMAND_LINE}: include: can only be given in a file")
+    value = edit.value
+    if head in ("include", "quick"):
+        raise UserError(f"{edit.place}: {head}: can only be given in a file")
     if not rest:
         return {head: value}
     if head not in _NESTED:
-        raise UserError(f"{COMMAND_LINE}: {head}.{rest}: {head} is given whole: {head}=VALUE")
+        raise UserError(f"{edit.place}: {head}.{rest}: {head} is given whole: {head}=VALUE")
     if head == "random":
         first, _, key = rest.partition(".")
         if first == "space" and key:
             return {"random": {"space": {key: value}}}
         if first not in RANDOM_KEYS or key:
             hint = did_you_mean(first, RANDOM_KEYS)
-            raise UserError(f"{COMMAND_LINE}: random.{rest}: unknown key: {hint}")
+            raise UserError(f"{edit.place}: random.{rest}: unknown key: {hint}")
     return {head: {rest: value}}
 
 
-def _edit(text: Text, edit: dict[str, Any]) -> Text:
-    """``edit`` laid upon the sweep, and upon what its arms have of their own."""
-    edit = checked(edit, COMMAND_LINE)
-    edited = lay(text, Text.of(edit, COMMAND_LINE))
+def _lay(text: Text, sections: dict[str, Any], place: str) -> Text:
+    """``sections`` laid upon the sweep, and upon what its arms have of their own."""
+    sections = checked(sections, place)
+    edited = lay(text, Text.of(sections, place))
     if edited.values.get("arms"):
-        arms = {name: _edit_arm(arm, edit) for name, arm in edited.values["arms"].items()}
+        arms = {name: _edit_arm(arm, sections) for name, arm in edited.values["arms"].items()}
         return Text(edited.values | {"arms": arms}, edited.files)
     return edited
 

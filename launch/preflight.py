@@ -263,6 +263,11 @@ def _found(data: Any) -> tuple[Any, int] | Problem:
 
 
 def _too_large_batch(config: Any, train_size: int) -> list[Problem]:
+    used = getattr(config, "train_examples", None)
+    if used is not None and used > train_size:
+        message = f"{used:,} is more than the training split holds"
+        return [Problem("train_examples", message, f"it has {train_size:,} examples")]
+    train_size = used or train_size
     if config.batch_size <= train_size:
         return []
     message = f"{config.batch_size:,} is more than the training split holds"

@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> Request:
-    sweep = read(arguments.sweep, arguments.overrides)
+    sweep = read(arguments.sweep, arguments.overrides, arguments.quick)
     expansion = expand(sweep)
     backend = _choose_backend(arguments.backend)
     _check_options(arguments, backend)
@@ -253,6 +253,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sweep", help="the sweep file (docs/sweeps.md)")
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="override a key, as optimizer.lr=0.1"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the sweep shrunk by its own rules, for two cores; its runs are marked as quick",
     )
     parser.add_argument("--backend", choices=("slurm", "local", "debug"), help="where to run")
     parser.add_argument("--profile", help="cluster profile: a name in slurm/ or a file")

@@ -13,6 +13,7 @@ from launch.backends import local
 from launch.handover import Plan
 from launch.layout import Estimate
 from launch.preflight import Checked, Run, label
+from launch.quick import described
 from launch.sweep import Sweep
 from lrscale.store import ENDED, Store
 
@@ -29,7 +30,8 @@ def plan_table(sweep: Sweep, checked: Checked, plan: Plan, on_slurm: bool) -> Gr
     counts = Counter((d.action, d.reason) for d in plan.decisions.values())
     for (action, reason), count in counts.most_common(MAX_ROWS):
         table.add_row(f"  {count:>6,}", action, reason)
-    lines = [f"warning: {warning}" for warning in plan.claims.warnings]
+    lines = [f"  quick: {rule}" for rule in described(sweep.quick)]
+    lines += [f"warning: {warning}" for warning in plan.claims.warnings]
     lines += _arrays(sweep, plan) if on_slurm else _on_this_machine(sweep, plan)
     return Group(Text(total), table, *map(Text, lines))
 

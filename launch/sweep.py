@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from launch.arm import Arm, prepare
 from launch.interpolate import InterpolationError, derived, resolve
-from launch.keys import get
-from launch.overrides import Pins, override
+from launch.keys import get, outwards
+from launch.overrides import Pins, arguments, override
+from launch.quick import mark, shrink
 from launch.space import MAX_RUNS
-from launch.sweep_file import NAME, NAME_RULE, load, varied
+from launch.sweep_file import NAME, NAME_RULE, Text, load, varied
 from launch.values import shown
 from lrscale.errors import UserError
 
@@ -35,7 +36,8 @@ class Sweep:
         minutes_per_run: an estimate for ``auto`` and for the plan; None when not given.
         per_gpu: runs that share one GPU.
         text: the whole merged mapping, in the shape of a sweep file.
-        pins: run keys that the command line fixes.
+        quick: the rules that ``--quick`` has applied; none without it.
+        pins: run keys that the command line fixes, and the rules of ``--quick``.
         key_files: dotted key of ``text`` → the file that gave it, or ``command line``.
     """
 
@@ -47,12 +49,13 @@ class Sweep:
     minutes_per_run: float | None
     per_gpu: int
     text: Mapping[str, Any]
+    quick: Mapping[str, Any]
     pins: Pins
     key_files: Mapping[str, str]
 
     def where(self, key: str) -> str:
         """``file: key`` for a dotted key of the sweep, such as ``grid.optimizer.lr``."""
-        known = next((path for path in _outwards(key) if path in self.key_files), None)
+        known = next((path for path in outwards(key) if path in self.key_files), None)
         return f"{self.key_files[known] if known else self.path}: {key}"
 
     def origin(self, key: str, arm: str = "") -> str:
@@ -65,9 +68,9 @@ class Sweep:
             in_arm = f"arms.{arm}.{key}"
             return self.where(in_arm if in_arm in self.key_files else key)
         levels = {f"arms.{arm}.": self.sections(arm), "": self.text} if arm else {"": self.text}
-        for block in _outwards(key):
+        for block in outwards(key):
             if self.pins.fixes(arm, block):
-                return f"command line: {key}"
+                return f"{self.pins.place(arm, block)}: {key}"
             for prefix, sections in levels.items():
                 for section, keys in varied(sections).items():
                     if block in keys:
@@ -118,16 +121,22 @@ class Expansion(list[Wanted]):
         self.warnings = tuple(warnings)
 
 
-def read(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+def read(path: str | Path, overrides: Sequence[str] = (), quick: bool = False) -> Sweep:
     """Read a sweep file with what it includes, and apply ``KEY=VALUE`` overrides.
+
+    Args:
+        quick: first shrink the sweep by its own rules, and mark its runs (``launch.quick``).
 
     Raises:
         UserError: an unreadable file, bad YAML, unknown keys or sections of the wrong shape.
     """
-    text, pins = override(load(str(path)), overrides)
+    text, edits = load(str(path)), arguments(overrides)
+    if quick:
+        edits = [*shrink(text, str(path), _name(text, path)), *edits, mark()]
+    text, pins = override(text, edits)
     values = text.values
     sweep = Sweep(
-        name=Path(path).stem if values.get("name") is None else str(values["name"]),
+        name=_name(text, path),
         notes=str(values.get("notes") or ""),
         path=str(path),
         parallel=values.get("parallel"),
@@ -135,6 +144,7 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         minutes_per_run=values.get("minutes_per_run"),
         per_gpu=values.get("per_gpu", 1),
         text=values,
+        quick=(values.get("quick") or {}) if quick else {},
         pins=pins,
         key_files=text.files,
     )
@@ -190,6 +200,11 @@ def _runs(sweep: Sweep, arm: Arm) -> Iterator[Wanted]:
 # Reading -------------------------------------------------------------------------------------
 
 
+def _name(text: Text, path: str | Path) -> str:
+    name = text.values.get("name")
+    return Path(path).stem if name is None else str(name)
+
+
 def _check_plain_values(sweep: Sweep) -> None:
     if not NAME.fullmatch(sweep.name):
         raise UserError(f"{sweep.where('name')}: {shown(sweep.name)}: it is made of {NAME_RULE}")
@@ -208,10 +223,3 @@ def _check_count(sweep: Sweep, key: str, value: Any, other: Any) -> None:
     if isinstance(value, bool) or (value != other and not (isinstance(value, int) and value >= 1)):
         also = "null" if other is None else other
         raise UserError(f"{sweep.where(key)}: expected 1 or more, or {also}, got {shown(value)}")
-
-
-def _outwards(key: str) -> Iterator[str]:
-    """``a.b.c``, ``a.b``, ``a``."""
-    while key:
-        yield key
-        key = key.rpartition(".")[0]

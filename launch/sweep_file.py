@@ -24,12 +24,12 @@ ARM_KEYS = ("grid", "zip", "random", "exclude", "seeds", "resources")
 TOP_LEVEL: tuple[str, ...] = (
     *("name", "notes", "include", "run", "arms"),
     *ARM_KEYS,
-    *("parallel", "runs_per_task", "minutes_per_run", "per_gpu"),
+    *("parallel", "runs_per_task", "minutes_per_run", "per_gpu", "quick"),
 )
 RANDOM_KEYS = ("trials", "sampler", "seed", "space")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 NAME_RULE = "up to 100 letters, digits, '.', '_', '+' and '-', the first a letter or digit"
-_BLOCKS = ("run", "arms", "grid", "random", "resources")
+_BLOCKS = ("run", "arms", "grid", "random", "resources", "quick")
 _LISTS_OF_BLOCKS = ("zip", "exclude")
 
 
@@ -169,6 +169,8 @@ def _checked_sections(sections: Mapping[str, Any], at: str) -> dict[str, Any]:
             _check_random(value, f"{at}random")
         elif key == "grid":
             _check_keys(value, f"{at}grid")
+        elif key == "quick":
+            _check_rules(value, f"{at}quick")
         elif key == "zip":
             for group in value:
                 _check_keys(group, f"{at}zip")
@@ -183,6 +185,15 @@ def _check_random(random: Mapping[str, Any], at: str) -> None:
     if space is not None and not isinstance(space, Mapping):
         raise UserError(f"{at}.space: expected a mapping, got {shown(space)}")
     _check_keys(space or {}, f"{at}.space")
+
+
+def _check_rules(rules: Mapping[str, Any], at: str) -> None:
+    """Of ``--quick``; what they change is checked when they are applied."""
+    for rule, changes in rules.items():
+        if not NAME.fullmatch(rule):
+            raise UserError(f"{at}.{rule}: a name is made of {NAME_RULE}")
+        if changes is not None and not isinstance(changes, Mapping):
+            raise UserError(f"{at}.{rule}: expected a mapping {{KEY: VALUE}}, got {shown(changes)}")
 
 
 def _check_keys(keys: Mapping[str, Any], at: str) -> None:

@@ -36,6 +36,8 @@ class TrainConfig:
         deterministic: only deterministic kernels (slower on CUDA).
         eval_every: epochs between evaluations; the last epoch is always evaluated.
         eval_batch_size: examples per rank and forward pass in evaluation.
+        train_examples: examples of the training split that are used, evenly spread over it; all of
+            them when null.
         eval_train: training examples that an evaluation looks at, evenly spread over the split;
             all of them when null.
         label_smoothing: share of each label's probability that is spread over all classes
@@ -43,6 +45,7 @@ class TrainConfig:
         decay_norms_and_biases: false takes the optimizer's weight decay off biases, norms and
             whatever else has fewer than two dimensions.
         monitor: watches the validation loss and scales the scheduled rate; null for none.
+        quick: made by ``--quick``: something of the sweep was shrunk.
         device: ``auto`` (the GPU that was allotted, else the CPU), ``cpu`` or ``cuda``.
         checkpoint_minutes: work that a killed run may lose.
         track: ``wandb`` mirrors the metrics live to Weights & Biases.
@@ -62,10 +65,12 @@ class TrainConfig:
     deterministic: bool = False
     eval_every: PositiveInt = 1
     eval_batch_size: PositiveInt = 1000
+    train_examples: PositiveInt | None = added(None, as_before=None)
     eval_train: PositiveInt | None = added(None, as_before=None)
     label_smoothing: Decay = added(0.0, as_before=0.0)
     decay_norms_and_biases: bool = added(True, as_before=True)
     monitor: Monitor | None = added_section(Monitor)
+    quick: bool = added(False, as_before=False)
     device: Literal["auto", "cpu", "cuda"] = unhashed("auto")
     checkpoint_minutes: Positive = unhashed(10.0)
     track: Literal["wandb"] | None = unhashed(None)

@@ -25,6 +25,7 @@ class Provenance:
         code: short commits; with the digest of the files where a commit does not tell all.
         hardware, software: of the finished runs.
         seeds: those planned.
+        quick: some runs were made by ``--quick``.
     """
 
     data: list[str]
@@ -32,10 +33,11 @@ class Provenance:
     hardware: list[str]
     software: list[str]
     seeds: list[int]
+    quick: bool = False
 
     @property
     def data_title(self) -> str:
-        return "; ".join(self.data)
+        return ("QUICK, not at full size: " if self.quick else "") + "; ".join(self.data)
 
     def __str__(self) -> str:
         parts = [
@@ -58,6 +60,7 @@ def provenance(runs: pd.DataFrame) -> Provenance:
         hardware=_distinct(runs, "hardware"),
         software=_distinct(runs, "versions"),
         seeds=sorted({int(seed) for seed in runs["seed"]}),
+        quick=bool(_quick(runs)),
     )
 
 
@@ -94,12 +97,23 @@ def warnings(
 ) -> list[str]:
     """One sentence for each reason to doubt the tables. ``arms`` is the selection by arm."""
     return [
+        *_shrunk(runs),
         *_unfinished(runs),
         *_few_seeds(points),
         *_selection(arms, metric),
         *_edges(points, arms, keys),
         *_mixed(runs),
     ]
+
+
+def _shrunk(runs: pd.DataFrame) -> Iterator[str]:
+    count = _quick(runs)
+    if count:
+        which = "" if count == len(runs) else f"{count} of {len(runs)} runs are "
+        yield (
+            f"{which}quick: data, model or epochs were shrunk by the sweep's rules for --quick, so "
+            "that these are not the results that it asks for"
+        )
 
 
 def _unfinished(runs: pd.DataFrame) -> Iterator[str]:
@@ -170,6 +184,11 @@ def _mixed(runs: pd.DataFrame) -> Iterator[str]:
 def is_rate(key: str) -> bool:
     """Whether a dotted key holds a learning rate."""
     return key.rsplit(".", 1)[-1] in RATES
+
+
+def _quick(runs: pd.DataFrame) -> int:
+    """How many runs were made by ``--quick``."""
+    return sum(quick is True for quick in _column(runs, "config.quick"))
 
 
 def _distinct(runs: pd.DataFrame, column: str) -> list[str]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lrscale.data.part import Part
 from lrscale.data.source import Source, Split
 from lrscale.errors import UserError
 from lrscale.monitor import Monitor, Watch
@@ -167,6 +168,8 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
     if config.label_smoothing:
         _smooth_labels(workload, config.label_smoothing)
     source: Source = config.data.open(runtime.device)
+    if config.train_examples is not None:
+        source = Part(source, config.train_examples)
     order = Order(
         source.size("train"),
         config.batch_size,

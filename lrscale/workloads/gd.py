@@ -17,6 +17,7 @@ from lrscale.config import (
     NonNegativeInt,
     Positive,
     PositiveInt,
+    added,
     block,
     unhashed,
 )
@@ -191,6 +192,7 @@ class GDConfig:
         sharpness_per_decade: epochs at which the largest Hessian eigenvalue is measured too.
         record_at: further epochs to measure, sharpness included.
         stop_at_floor: end once a step changes no bit of any weight (no later one would).
+        quick: made by ``--quick``: something of the sweep was shrunk.
         device: ``auto`` (a GPU if one was allotted and the runs are batched), ``cpu``, ``cuda``.
         checkpoint_minutes: work that a killed run may lose.
         track: ``wandb`` mirrors the metrics live to Weights & Biases.
@@ -215,6 +217,7 @@ class GDConfig:
     sharpness_per_decade: NonNegativeInt = 2
     record_at: tuple[NonNegativeInt, ...] = ()
     stop_at_floor: bool = False
+    quick: bool = added(False, as_before=False)
     device: Literal["auto", "cpu", "cuda"] = unhashed("auto")
     checkpoint_minutes: Positive = unhashed(10.0)
     track: Literal["wandb"] | None = unhashed(None)

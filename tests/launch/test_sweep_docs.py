@@ -10,10 +10,11 @@ import pytest
 from launch.arithmetic import FUNCTIONS
 from launch.sweep import expand, read
 from launch.sweep_file import TOP_LEVEL
+from lrscale.config import decode
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-COUNTS = [(7 + 2) * 3, 4, 2 * 4 * 4 * 3, 3, 8, 3, 1, 2]
+COUNTS = [(7 + 2) * 3, 4, 2 * 4 * 4 * 3, 3, 8, 3, 1, 2, 9]
 
 
 @pytest.mark.parametrize(("example", "count"), list(zip(EXAMPLES, COUNTS, strict=True)))
@@ -25,6 +26,14 @@ def test_examples(example: str, count: int, tmp_path: Path) -> None:
     runs = expand(read(path))
     assert len(runs) == count
     assert not runs.warnings
+
+
+def test_the_quick_example_is_a_quick_sweep(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(EXAMPLES[-1])
+    runs = expand(read(path, quick=True))
+    assert len(runs) == 4
+    assert {decode(run.config).epochs for run in runs} == {3}
 
 
 def test_the_arguments_of_the_table_are_accepted(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from launch.overrides import arguments as parsed
 from launch.overrides import override
 from launch.sweep import expand, read
 from launch.sweep_file import TOP_LEVEL, load
@@ -137,5 +138,5 @@ def test_arguments(tmp_path: Path, arguments: list[str]) -> None:
     path = tmp_path / "s.yaml"
     path.write_text("run: {a: 1}\narms: {x: {grid: {a: [1, 2]}}, y: {}}\nseeds: 2")
     with contextlib.suppress(UserError):
-        override(load(str(path)), arguments)
+        override(load(str(path)), parsed(arguments))
     attempt(path, arguments)

@@ -168,6 +168,20 @@ def test_warnings_about_provenance(make_sweep: MakeSweep) -> None:
     assert warned(c, "resumed on other hardware or software: 1 runs")
 
 
+def test_quick_runs_are_marked_in_titles_and_warnings(make_sweep: MakeSweep) -> None:
+    store = make_sweep()
+    manifest = store.read_sweep("demo")
+    runs = load_runs(store, manifest)
+    whole = compare(runs, manifest)
+    assert "QUICK" not in whole.provenance.data_title
+    assert "quick" not in whole.caption.lower()
+    quick = compare(runs.assign(**{"config.quick": True}), manifest)
+    assert quick.provenance.data_title == f"QUICK, not at full size: {whole.provenance.data_title}"
+    assert quick.warnings[0].startswith("quick: data, model or epochs were shrunk")
+    some = compare(runs.assign(**{"config.quick": runs["arm"] == "adam"}), manifest)
+    assert some.warnings[0].startswith("6 of 15 runs are quick: ")
+
+
 def test_a_sweep_without_validation_says_so(make_sweep: MakeSweep) -> None:
     c = compared(make_sweep(), metric="train_loss")
     assert warned(c, "chosen on the training loss that is reported")
