@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -148,24 +147,6 @@ def test_a_preamble_that_fails(launcher, slurm):
     assert "a line of the preamble failed: ls /no/such/folder" in log
     assert "submitit" not in log
     slurm.wait_until(lambda: slurm.states(job) == {job: "FAILED"}, 20, "accounted for")
-
-
-def test_interpreter_preamble_and_odd_paths(launcher):
-    """The profile's own ``python``; whatever the preamble exports, and wherever it goes."""
-    launcher.root = launcher.folder / 'a b\'c "d" $e'
-    wrapper = launcher.folder / "my python"
-    wrapper.write_text(f'#!/bin/sh\necho "$GREETING, $1"\nshift\nexec {sys.executable} "$@"\n')
-    wrapper.chmod(0o700)
-    profile = launcher.profile(
-        python=f"'{wrapper}' world",
-        preamble=["export GREETING='hello, $HOME'", "cd /"],
-        srun_args=["--cpu-bind=none"],
-    )
-    launcher.submit(launcher.sweep(), "--profile", profile)
-    (job,) = launcher.jobs()
-    launcher.finish()
-    assert "hello, $HOME, world" in launcher.log(job)
-    assert launcher.counts() == {"done": 1}
 
 
 def test_queued_runs_have_the_code_that_was_submitted(planted, slurm, reference):
