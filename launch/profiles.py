@@ -28,7 +28,7 @@ from launch.resources import (
     memory_mb,
     time_seconds,
 )
-from launch.sweep_yaml import parse_yaml
+from launch.sweep_yaml import parse_yaml, read_file
 from lrscale.config import NonNegativeInt, PositiveInt, decode_as
 from lrscale.errors import ConfigError, Problem, UserError, did_you_mean
 
@@ -222,9 +222,9 @@ def load_profile(name: str | None = None) -> Profile:
     else:
         raise UserError(f"no profile '{name}' in {FOLDER}: {did_you_mean(name, profile_names())}")
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"profile {path}: {getattr(error, 'strerror', None) or error}") from None
+        text = read_file(path)
+    except OSError as error:
+        raise UserError(f"profile {path}: {error.strerror}") from None
     try:
         return _decode(parse_yaml(text, str(path)))
     except ConfigError as error:

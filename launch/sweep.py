@@ -193,8 +193,19 @@ def _runs(sweep: Sweep, arm: Arm) -> Iterator[Wanted]:
             except InterpolationError as error:
                 key = f"resources.{error.key}"
                 raise UserError(f"{sweep.origin(key, arm.name)}: {error.message}") from None
+            if "data.root" in arm.derived:
+                _check_root(sweep, arm, config)
             here = {key: get(config, key) for key in point} if arm.derived else point
             yield Wanted(arm.name, seed, here, trial, config, resources)
+
+
+def _check_root(sweep: Sweep, arm: Arm, config: Mapping[str, Any]) -> None:
+    """A folder of data that is put together from other values stays where its text begins."""
+    data = config.get("data")
+    root = data.get("root") if isinstance(data, Mapping) else None
+    if isinstance(root, str) and ".." in Path(root).parts:
+        where = sweep.origin("data.root", arm.name)
+        raise UserError(f"{where}: {shown(root)}: no '..' in a path that has ${{…}}: write it out")
 
 
 # Reading -------------------------------------------------------------------------------------

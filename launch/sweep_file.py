@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from launch.keys import check_key, leaves, nest
-from launch.sweep_yaml import parse_yaml
+from launch.sweep_yaml import parse_yaml, read_file
 from launch.values import shown
 from lrscale.config import merge
 from lrscale.errors import UserError, did_you_mean
 
-MAX_BYTES = 1 << 20
 MAX_FILES = 100
 
 ARM_KEYS = ("grid", "zip", "random", "exclude", "seeds", "resources")
@@ -88,13 +87,7 @@ def _read(path: str, chain: tuple[str, ...]) -> str:
             near = difflib.get_close_matches(file.name, others, n=1)
             hint = f": did you mean '{file.with_name(near[0])}'?" if near else ""
             raise UserError(f"{path}: no such file{by}{hint}")
-        if not file.is_file():
-            raise UserError(f"{path}: not a file{by}")
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError(f"{path}: larger than {MAX_BYTES >> 20} MiB{by}: not a sweep")
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not text in UTF-8{by}") from None
+        return read_file(file, by)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise UserError(f"{path}: cannot be read{by}: {error}") from None
 

@@ -8,7 +8,9 @@ OmegaConf's reader included, makes them false, true and 43200, which would spoil
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
@@ -20,12 +22,34 @@ try:
 except ImportError:  # a PyYAML built without libyaml
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
+MAX_BYTES = 1 << 20
 MAX_VALUES = 200_000
 """Values of one file with its aliases written out: an alias of aliases can stand for billions."""
 MAX_DEPTH = 50
 """Nested blocks. libyaml composes recursively and would overflow the stack."""
 
 _TAG = "tag:yaml.org,2002:"
+
+
+def read_file(path: Path, by: str = "") -> str:
+    """The text of a YAML file.
+
+    Args:
+        by: says in errors what asked for the file.
+
+    Raises:
+        UserError: it is no regular file, larger than MAX_BYTES, or not text in UTF-8.
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path}: not a file{by}")
+    if status.st_size > MAX_BYTES:
+        raise UserError(f"{path}: larger than {MAX_BYTES >> 20} MiB{by}: not one that is read here")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not text in UTF-8{by}") from None
 
 
 def parse_yaml(text: str, file: str) -> Any:

@@ -107,6 +107,19 @@ def test_broken_yaml_names_the_line(profile_of):
         profile_of("partition: gpu\naccount: [")
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"#" * (1 << 21), "larger than 1 MiB"), (b"# caf\xe9", "not text in UTF-8")],
+)
+def test_no_profile_at_all(tmp_path, content, says):
+    path = tmp_path / "site.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"site.yaml: {says}"):
+        load_profile(str(path))
+    with pytest.raises(UserError, match="not a file"):
+        load_profile("/dev/zero")
+
+
 def test_a_late_sbatch_line_is_refused(profile_of):
     found = problems_of(profile_of, "preamble: ['#SBATCH --mail-type=FAIL']")
     assert "belong under `sbatch`" in found["preamble.0"]

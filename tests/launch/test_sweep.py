@@ -252,6 +252,18 @@ def test_without_anything_to_vary_there_is_one_run(sweep_of: Any) -> None:
         ("runs_per_task: some", "or auto, got 'some'"),
         ("minutes_per_run: .nan", "greater than 0"),
         ("name: a/b", "name: 'a/b': it is made of"),
+        ("name: ../x", "name: '../x': it is made of"),
+        ("name: /etc/x", "name: '/etc/x': it is made of"),
+        ("name: '..'", "name: '..': it is made of"),
+        ("arms: {../x: {}}", "a name is made of"),
+        (
+            "run: {v: ../../etc, data: {root: '/data/${v}'}}",
+            "run.data.root: '/data/../../etc': no '..'",
+        ),
+        (
+            "run: {v: ..}\ngrid: {data: [{root: a}, {root: '${v}/b'}]}",
+            "grid.data.root: '../b': no '..'",
+        ),
         ("run: {a: '${b}'}", "run.a: ${b} is not among the keys of this run"),
         ("run: {a: 1}\nexclude: [{a: 1}]", "leaves no run of 1"),
         ("grid: {a: {range: 1000}, b: {range: 1000}}", "1,000,000 runs; a sweep has at most"),
@@ -264,6 +276,13 @@ def test_errors_name_file_and_key(text: str, says: str, sweep_of: Any) -> None:
         sweep_of(text)
     assert says in str(error.value)
     assert "sweep.yaml: " in str(error.value)
+
+
+def test_the_folder_of_data_is_free_when_written_out(sweep_of: Any) -> None:
+    (run,) = sweep_of("run: {data: {root: ../data}}")
+    assert run.config["data"]["root"] == "../data"
+    (run,) = sweep_of("run: {v: mnist, data: {root: '/data/${v}..x'}}")
+    assert run.config["data"]["root"] == "/data/mnist..x"
 
 
 def test_all_unknown_keys_at_once(sweep_of: Any) -> None:
