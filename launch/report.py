@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 if __name__ == "__main__":  # the code beside this file, whatever copy of it is installed
@@ -17,11 +18,14 @@ from rich.console import Console
 
 from launch import terminal
 from lrscale.compare.attach import attach_sheets
+from lrscale.compare.charts import charts
 from lrscale.compare.comparison import Comparison, compare
+from lrscale.compare.gd_runs import is_gd
 from lrscale.compare.load import join_sweeps, load_runs
 from lrscale.compare.references import load_references
 from lrscale.compare.render.cells import sheets
 from lrscale.compare.render.csv import csv
+from lrscale.compare.render.html import page
 from lrscale.compare.render.json import as_json, to_text
 from lrscale.compare.render.latex import latex
 from lrscale.compare.render.markdown import markdown
@@ -106,6 +110,12 @@ def write(
 
         figures = draw(store, comparison, folder)
     texts: dict[str, str] = {}
+    if "html" in wanted:
+        # Theory's figures are its own, and do not answer the pointer.
+        pictures = {t: p[-1] for t, p in figures.items()} if is_gd(comparison.runs) else {}
+        now = datetime.now().astimezone()
+        drawn = charts(store, comparison)
+        texts["report.html"] = page(comparison, made, drawn, pictures, now)
     for name, writer in WRITERS.items():
         if name in wanted:
             texts |= writer(comparison, made, figures)
@@ -122,7 +132,7 @@ def _publish(
         print_report(comparison, made, console)
     paths = write(store, comparison, made, folder, formats)
     for path in paths:
-        if path.suffix in (".png", ".md"):
+        if path.suffix in (".png", ".md", ".html"):
             console.print(
                 f"{'figure' if path.suffix == '.png' else 'report'}: {path}", soft_wrap=True
             )
@@ -158,7 +168,7 @@ WRITERS: dict[str, Writer] = {
     "csv": _write_csv,
     "json": _write_json,
 }
-FORMATS = ("terminal", *WRITERS, "figures")
+FORMATS = ("terminal", "html", *WRITERS, "figures")
 
 
 def _formats(text: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lrscale.compare.aggregate import select, sort_key
@@ -14,6 +15,7 @@ from lrscale.compare.render.cells import point_text
 from lrscale.store import Store
 
 MOST = 10  # lines in one figure: more cannot be told apart
+MOST_PLACES = 400  # along a line: as many as a figure has room for
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Line:
     planned: int
     finished: int
     seeds: list[pd.DataFrame]
+
+    @property
+    def caption(self) -> str:
+        """The label, with how many seeds finished where not all did."""
+        if self.finished == self.planned:
+            return self.label
+        return f"{self.label} ({self.finished} of {self.planned} seeds finished)"
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ def load_groups(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
     names = [_name(point, c.by) for point in c.points.to_dict("records")]
     best = sorted(c.groups.head(MOST).to_dict("records"), key=lambda row: _name(row, c.by))
     return [
-        (_label(row, c.by), c.points[[name == _name(row, c.by) for name in names]]) for row in best
+        (place(row, c.by), c.points[[name == _name(row, c.by) for name in names]]) for row in best
     ]
 
 
@@ -88,12 +97,25 @@ def band(line: Line, x: str, y: str) -> pd.DataFrame | None:
     return made
 
 
+def thinned(frame: pd.DataFrame, y: str) -> pd.DataFrame:
+    """At most ``MOST_PLACES`` rows that look the same: the least and greatest ``y`` of each stretch
+    of records, the first and the last."""
+    if len(frame) <= MOST_PLACES:
+        return frame
+    values = frame[y].to_numpy(dtype=float)
+    kept = {0, len(frame) - 1}
+    for stretch in np.array_split(np.arange(len(frame)), MOST_PLACES // 2 - 1):
+        kept |= {int(stretch[values[stretch].argmin()]), int(stretch[values[stretch].argmax()])}
+    made: pd.DataFrame = frame.iloc[sorted(kept)]
+    return made
+
+
 def _line(store: Store, c: Comparison, row: Mapping[Any, Any], labels: list[str]) -> Line:
     runs = c.runs[(c.runs["arm"] == row["arm"]) & (c.runs["point"] == row["point"])]
     started = runs[runs["state"] != "missing"].sort_values("seed")
     seeds = [_epochs(store, run_id) for run_id in started["id"]]
     return Line(
-        label=_label(row, labels),
+        label=place(row, labels),
         planned=int(row["planned"]),
         finished=int((runs["state"] == "done").sum()),
         seeds=[frame for frame in seeds if len(frame)],
@@ -105,7 +127,7 @@ def _name(row: Mapping[Any, Any], columns: list[str]) -> list[tuple[int, float, 
     return [sort_key(row[column]) for column in columns]
 
 
-def _label(row: Mapping[Any, Any], columns: list[str]) -> str:
+def place(row: Mapping[Any, Any], columns: list[str]) -> str:
     """An arm by its name alone, anything else with its keys: ``lr 0.1, width 512``."""
     return str(row["arm"]) if columns == ["arm"] else point_text(row, columns)
 

@@ -22,8 +22,9 @@ from lrscale.compare.curves import MOST, Line, Lines, band, load_groups, load_li
 from lrscale.compare.gd_figures import draw_gd
 from lrscale.compare.gd_runs import is_gd, load_gd
 from lrscale.compare.load import is_share
-from lrscale.compare.provenance import Provenance, is_rate, seeds_text, words
+from lrscale.compare.provenance import Provenance, is_rate, seeds_text
 from lrscale.compare.style import STYLE, looks, save
+from lrscale.compare.views import label_of, unit_of
 from lrscale.store import Store
 
 EPOCH, TIME = ("epoch", "epoch"), ("seconds", "training time (s)")
@@ -69,7 +70,7 @@ def curves(shown: Lines, comparison: Comparison) -> Figure | None:
             for line, look in zip(shown.lines, looks(len(shown.lines), shown.ordered), strict=True):
                 _draw(axes, line, x, measure, look)
         _scale(row[0], measure)
-        row[0].set_ylabel(_label(measure))
+        row[0].set_ylabel(label_of(measure))
     for axes, (_, label) in zip(rows[-1], (EPOCH, TIME), strict=True):
         axes.set_xlabel(label)
     _epoch_axis(rows[-1][0])
@@ -93,7 +94,7 @@ def minibatch(shown: Lines) -> Figure | None:
     for axes, line in zip(panels.flat, shown.lines, strict=False):
         for (measure, label), look in zip(kinds.items(), looks(2, False), strict=True):
             _draw(axes, line, "epoch", measure, {**look, "label": label})
-        axes.set_title(textwrap.fill(_line_label(line), 28))
+        axes.set_title(textwrap.fill(line.caption, 28))
         axes.set_xlabel("epoch")
         axes.tick_params(labelbottom=True)  # also above an empty place
         _epoch_axis(axes)
@@ -125,7 +126,7 @@ def sensitivity(comparison: Comparison) -> Figure | None:
         axes.set_xscale("log")
         axes.set_xlabel(f"{plain(rate)} (log scale)")
     _scale(panels[0], plain(measure))
-    panels[0].set_ylabel(f"final {_label(plain(measure))}")
+    panels[0].set_ylabel(f"final {label_of(measure)}")
     _legend(figure, _marks(c.points, measure))
     return figure
 
@@ -134,8 +135,8 @@ def _draw(axes: Axes, line: Line, x: str, y: str, look: Look) -> None:
     """Mean over seeds within their range; each seed by itself where not all finished."""
     few = max(map(len, line.seeds), default=0) <= 30  # records, that can be told apart
     dots = {"marker": "o", "markersize": 2.5} if few else {}
-    look = {"label": _line_label(line), **dots, **look}
-    unit = _unit(y)
+    look = {"label": line.caption, **dots, **look}
+    unit = unit_of(y)
     whole = band(line, x, y)
     if whole is not None:
         axes.plot(whole["x"], unit * whole["mean"], **look)
@@ -151,7 +152,7 @@ def _draw_rates(
     axes: Axes, part: pd.DataFrame, rate: str, measure: str, look: Look, c: Comparison
 ) -> None:
     """Filled: mean and range, all seeds finished. Hollow: median, some did not. Cross: diverged."""
-    unit = _unit(plain(measure))
+    unit = unit_of(measure)
     mean, low, high = (unit * part[f"{measure}.{p}"].astype(float) for p in ("mean", "min", "max"))
     grid = not part["random"].any()
     line = {**look, "linestyle": look["linestyle"] if grid else "none"}
@@ -207,12 +208,6 @@ def _legend(figure: Figure, more: Sequence[Line2D] = ()) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns))
 
 
-def _line_label(line: Line) -> str:
-    if line.finished == line.planned:
-        return line.label
-    return f"{line.label} ({line.finished} of {line.planned} seeds finished)"
-
-
 def _recorded(shown: Lines, measure: str) -> bool:
     return any(measure in frame for line in shown.lines for frame in line.seeds)
 
@@ -251,12 +246,3 @@ def _nines(accuracy: Numbers) -> Numbers:
 
 def _accuracy(nines: Numbers) -> Numbers:
     return 100 - 10 ** (2 - nines)
-
-
-def _unit(measure: str) -> float:
-    return 100.0 if is_share(measure) else 1.0
-
-
-def _label(measure: str) -> str:
-    name = words(measure)
-    return f"{name} (%)" if is_share(measure) else name

