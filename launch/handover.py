@@ -23,6 +23,7 @@ from launch.layout import Estimate, Item, Layout, estimate, layout
 from launch.plan import Decision, decide
 from launch.preflight import Run
 from launch.profiles import Profile
+from launch.requeue import MAX_RETRIES
 from launch.snapshot import Snapshot
 from launch.submissions import Found
 from launch.sweep import Sweep
@@ -159,7 +160,8 @@ def record_submission(
 ) -> dict[str, Any] | None:
     """Write manifest, snapshot and submission; its record, or None when nothing is to be done.
 
-    Runs that start afresh although they have a folder forget what they left.
+    Runs that start afresh although they have a folder forget what they left; the others may be
+    retried as often as new ones.
     """
     for over in plan.claims.over:
         store.close_submission(over)
@@ -173,6 +175,8 @@ def record_submission(
         if plan.decisions[run.id].fresh and store.run(run.id).exists():
             store.run(run.id).reset()
             store.run(run.id).create(records[run.id])
+        else:
+            store.run(run.id).grant_retries()
     submission = submissions.new_id()
     record = submissions.new_record(
         submission,
@@ -181,6 +185,7 @@ def record_submission(
         _array_records(f"{sweep.name}.{submission}", plan),
         per_gpu=sweep.per_gpu,
         parallel=sweep.parallel,
+        max_retries=sweep.max_retries,
         provenance=plan.code.provenance,
     )
     store.write_run_records(submission, records)
@@ -289,6 +294,7 @@ def _array_job(record: Mapping[str, Any], index: int) -> slurm.ArrayJob:
         array["throttle"],
         array["snapshot"],
         record["per_gpu"],
+        record.get("max_retries", MAX_RETRIES),
     )
 
 

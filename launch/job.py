@@ -12,13 +12,15 @@ import argparse
 import contextlib
 import importlib
 import os
-import subprocess
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from launch.requeue import MAX_RETRIES, cluster_job, fate_of, requeue, requeues, settle
+from lrscale.attempt import record_end
 from lrscale.config import decode
 from lrscale.control import Control, Outcome
 from lrscale.errors import UserError
@@ -39,11 +41,14 @@ class Task:
         elements: of each element, run id to what its ``config.json`` holds; a run's folder is
             made when it starts.
         concurrency: how many of an element's runs share it at a time.
+        max_retries: how often in a row a run that was killed is tried again, or one that reached
+            its time limit, when the try before made no checkpoint.
     """
 
     store: str
     elements: Sequence[Mapping[str, Mapping[str, Any]]]
     concurrency: int = 1
+    max_retries: int = MAX_RETRIES
 
     @property
     def records(self) -> Mapping[str, Mapping[str, Any]]:
@@ -52,7 +57,7 @@ class Task:
 
     def __call__(self) -> None:
         """Carry the runs out. Raises RunsFailed at the end if any failed."""
-        control = Control(job=cluster_job())
+        control = Control(job=cluster_job(), requeues=requeues())
         control.listen()
         store = Store(self.store)
         for run_id, record in self.records.items():
@@ -60,24 +65,42 @@ class Task:
                 store.run(run_id).create(record)
         failed = self._run_all(store, control)
         if control.stop:
-            _leave_cluster_job()
+            self._leave(store, control)
         if failed:
             raise RunsFailed(f"failed: {', '.join(failed)}")
 
     def _run_all(self, store: Store, control: Control) -> list[str]:
+        failed = [run for run in self.records if _failed_in(control.job, store.run(run).state())]
         if len(self.records) == 1:
-            (run_id,) = self.records
-            join_ranks()
-            execute(store, run_id, control)  # a failure keeps its own traceback in the log
-            return []
+            if not failed:
+                join_ranks()
+                (run_id,) = self.records
+                execute(store, run_id, control)  # a failure keeps its own traceback in the log
+            return failed
         from launch.pool import Slot, run_pool
 
         threads = int(os.environ.get("OMP_NUM_THREADS", "1")) // self.concurrency
         slots = [Slot(threads=max(1, threads))] * self.concurrency
-        failed = [run for run in self.records if _failed_in(control.job, store.run(run).state())]
         waiting = {run: record for run, record in self.records.items() if run not in failed}
-        codes = run_pool(store, waiting, slots, control)
+        codes = run_pool(store, waiting, slots, control, max_retries=self.max_retries)
         return failed + [run for run, code in codes.items() if code not in (0, EXIT_STOPPED)]
+
+    def _leave(self, store: Store, control: Control) -> None:
+        """End this process; under Slurm settle what becomes of the runs first.
+
+        A job that runs into its time limit is not requeued by Slurm itself, nor one that is told
+        of its preemption ahead: it asks for that.
+        """
+        first = os.environ.get("SLURM_PROCID", "0") == "0"
+        if control.job and first:
+            fate = fate_of(control.job)
+            if settle(store, self.records, control.job, fate, self.max_retries):
+                requeue(control.job)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # A rank that ends badly has srun kill the others (--kill-on-bad-exit), and the first of
+        # them may still be saving: it alone says that the job was stopped.
+        os._exit(EXIT_STOPPED if first else 0)
 
 
 class RunsFailed(Exception):
@@ -87,10 +110,12 @@ class RunsFailed(Exception):
 def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
     """Carry out or resume one run; None when it had ended already.
 
-    A failure is recorded as the run's state and raised again.
+    A failure is recorded as the run's state and raised again; that a process was lost which the
+    run depends on, as its being killed.
     """
     run_dir = store.run(run_id)
     state = run_dir.state()
+    since = run_dir.newest_attempt() if os.environ.get("RANK", "0") == "0" else None
     if state is not None and state.state in FINISHED:
         return None
     try:
@@ -102,7 +127,8 @@ def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
         print(f"{error}; leaving it to that one", file=sys.stderr)
         return None
     except Exception as error:
-        run_dir.fail(_cause(error), job=control.job)
+        how: Literal["failed", "killed"] = "killed" if _of_a_death(error) else "failed"
+        record_end(run_dir, how, _cause(error), control.job, control.requeues, since)
         raise
     return outcome
 
@@ -164,14 +190,6 @@ def join_ranks() -> None:
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
 
 
-def cluster_job() -> str:
-    """The Slurm job that this process belongs to, such as ``123_4``; empty elsewhere."""
-    env = os.environ
-    if "SLURM_ARRAY_JOB_ID" in env:
-        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
-    return env.get("SLURM_JOB_ID", "")
-
-
 def _check_data(config: Any) -> None:
     """The data must still be what the run was planned with. Raises UserError."""
     data = getattr(config, "data", None)
@@ -182,30 +200,22 @@ def _check_data(config: Any) -> None:
         )
 
 
+# What is raised in a process when another one of the run has died: gloo, NCCL and the store of
+# torch.distributed; a worker of a DataLoader.
+_DEATHS = re.compile(
+    r"connection (closed|reset) by peer|broken pipe|gloo/transport|NCCL|TCPStore"
+    r"|DataLoader worker .*(killed by signal|exited unexpectedly)",
+    re.IGNORECASE,
+)
+
+
+def _of_a_death(error: Exception) -> bool:
+    return type(error).__name__.startswith("Dist") or bool(_DEATHS.search(str(error)))
+
+
 def _cause(error: Exception) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")
-
-
-def _leave_cluster_job() -> None:
-    """End this process; under Slurm ask for a requeue first, unless the job is being cancelled.
-
-    A job that runs into its time limit is not requeued by Slurm itself. One that is preempted
-    or requeued is; there, and after scancel, squeue no longer says RUNNING.
-    """
-    job = os.environ.get("SLURM_JOB_ID")
-    first = os.environ.get("SLURM_PROCID", "0") == "0"
-    if job and first:
-        query = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            answer = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
-            if answer.stdout.strip() == "RUNNING":
-                subprocess.run(["scontrol", "requeue", job], timeout=60, check=False)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # A rank that ends badly has srun kill the others (--kill-on-bad-exit), and the first of them
-    # may still be saving: it alone says that the job was stopped.
-    os._exit(EXIT_STOPPED if first else 0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -220,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run", help="the run's id, or a prefix of it")
     arguments = parser.parse_args(argv)
     os.umask(0o077)
-    control = Control(job=cluster_job())
+    control = Control(job=cluster_job(), requeues=requeues())
     control.listen()
     store = Store(arguments.store)
     try:

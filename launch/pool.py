@@ -18,9 +18,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from launch.job import EXIT_FAILED, EXIT_STOPPED, execute, execute_together, trainer
+from launch.requeue import MAX_RETRIES, cause_of_death, may_go_on
+from lrscale.attempt import record_end
 from lrscale.config import decode
 from lrscale.control import Control, StopReason
 from lrscale.store import ENDED, RunDir, Store, open_file
@@ -55,12 +57,12 @@ class Slot:
 
 @dataclass(frozen=True)
 class _Child:
-    """Runs under way: their process, a fork of ours or torchrun, and since when (Unix seconds)."""
+    """Runs under way: their process, a fork of ours or torchrun, and their attempts before it."""
 
     runs: Sequence[str]
     slot: Slot
     pid: int
-    started: float
+    attempts: Mapping[str, int]
 
 
 def run_pool(
@@ -69,15 +71,18 @@ def run_pool(
     slots: Sequence[Slot],
     control: Control,
     report: Report = lambda event, run: None,
+    max_retries: int = MAX_RETRIES,
 ) -> dict[str, int]:
     """Carry out runs in order, one a slot; the exit code of each that was started.
 
     On a GPU, those whose trainer can step them together share a process. A run that dies leaves
-    the others alone, and its state says what it died of. Once ``control.stop`` is set no more
-    are started, and those under way are asked to save and leave.
+    the others alone, and its state says what it died of; one that was killed is tried again.
+    Once ``control.stop`` is set no more are started, and those under way are asked to save and
+    leave.
 
     Args:
         records: run id to what its ``config.json`` holds; a run's folder is made when it starts.
+        max_retries: tries in a row of a run that was killed and made no checkpoint since.
     """
     _prepare(records)
     waiting, free = _shared_out(records, slots), list(slots)
@@ -98,11 +103,13 @@ def run_pool(
         for child, code in _ended(under_way):
             under_way.remove(child)
             free.append(child.slot)
+            again = []
             for run in child.runs:
-                if not asked:
-                    _account_for(store.run(run), child, code, control.job)
+                if not asked and _account_for(store.run(run), child, code, control, max_retries):
+                    again.append(run)
                 codes[run] = _code_of(store.run(run), child, code)
                 report("end", run)
+            waiting = [[run] for run in again] + waiting
     return codes
 
 
@@ -188,41 +195,43 @@ def _ended(under_way: Iterable[_Child]) -> list[tuple[_Child, int]]:
     return ended
 
 
-def _account_for(run_dir: RunDir, child: _Child, code: int, job: str) -> None:
-    """Record a death that the run could not record itself: killed, or left by ``os._exit``."""
+def _account_for(
+    run_dir: RunDir, child: _Child, code: int, control: Control, max_retries: int
+) -> bool:
+    """Record a death that the run could not record itself: killed, or left by ``os._exit``;
+    whether it is to be tried again."""
     if code in (0, EXIT_STOPPED):
-        return
+        return False
     try:
-        state = run_dir.state()
-        spoke = state is not None and state.updated >= child.started
-        if state is not None and spoke:
+        state, before = run_dir.state(), child.attempts[run_dir.id]
+        raised = state is not None and state.attempt > before and state.state == "killed"
+        if state is not None and state.attempt > before:
             # A state that another process wrote is of an attempt that has overtaken this one.
             ours = state.pid == child.pid or child.slot.ranks > 1
             if state.state in ENDED or not ours:
-                return
-        run_dir.fail(_cause_of_death(code), job)
+                return False
+        died = code < 0 or (child.slot.ranks > 1 and not raised)
+        if code < 0 or not raised:
+            how: Literal["killed", "failed"] = "killed" if died else "failed"
+            cause = cause_of_death(code)
+            record_end(run_dir, how, cause, control.job, control.requeues, since=before)
+        state = run_dir.state()
+        return (
+            state is not None and state.state == "killed" and may_go_on(run_dir, state, max_retries)
+        )
     except OSError:  # such as a full disk: the other runs go on
         _log_traceback()
-
-
-def _cause_of_death(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}, see its log"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+        return False
 
 
 def _fork(
     store: Store, runs: Sequence[str], records: Records, slot: Slot, control: Control
 ) -> _Child:
     _flush()
-    started = time.time()
+    attempts = {run: store.run(run).newest_attempt() for run in runs}
     pid = os.fork()
     if pid:
-        return _Child(runs, slot, pid, started)
+        return _Child(runs, slot, pid, attempts)
     code = EXIT_FAILED
     try:
         for run in runs:
@@ -261,7 +270,9 @@ def _carry_out(store: Store, runs: Sequence[str], slot: Slot, control: Control) 
     import torch
 
     torch.set_num_threads(slot.threads)
-    mine = Control(heartbeat_seconds=control.heartbeat_seconds, job=control.job)
+    mine = Control(
+        heartbeat_seconds=control.heartbeat_seconds, job=control.job, requeues=control.requeues
+    )
     mine.listen()
     mine.stop = control.stop
     if len(runs) > 1:

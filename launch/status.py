@@ -40,6 +40,7 @@ STATES = {
     "cancelled": "yellow",
     "timeout": "yellow",
     "preempted": "yellow",
+    "killed": "yellow",
     "interrupted": "yellow",
     "queued": "",
     "missing": "",

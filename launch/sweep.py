@@ -17,6 +17,7 @@ from launch.interpolate import InterpolationError, derived, resolve
 from launch.keys import get, outwards
 from launch.overrides import Pins, arguments, override
 from launch.quick import mark, shrink
+from launch.requeue import MAX_RETRIES
 from launch.space import MAX_RUNS
 from launch.sweep_file import NAME, NAME_RULE, Text, load, varied
 from launch.values import shown
@@ -35,6 +36,8 @@ class Sweep:
         runs_per_task: runs that share one array element; ``auto`` packs runs that are short.
         minutes_per_run: an estimate for ``auto`` and for the plan; None when not given.
         per_gpu: runs that share one GPU.
+        max_retries: tries in a row of a run that is killed, or reaches its time limit, and makes
+            no checkpoint.
         text: the whole merged mapping, in the shape of a sweep file.
         quick: the rules that ``--quick`` has applied; none without it.
         pins: run keys that the command line fixes, and the rules of ``--quick``.
@@ -48,6 +51,7 @@ class Sweep:
     runs_per_task: int | Literal["auto"]
     minutes_per_run: float | None
     per_gpu: int
+    max_retries: int
     text: Mapping[str, Any]
     quick: Mapping[str, Any]
     pins: Pins
@@ -143,6 +147,7 @@ def read(path: str | Path, overrides: Sequence[str] = (), quick: bool = False) -
         runs_per_task=values.get("runs_per_task", "auto"),
         minutes_per_run=values.get("minutes_per_run"),
         per_gpu=values.get("per_gpu", 1),
+        max_retries=values.get("max_retries", MAX_RETRIES),
         text=values,
         quick=(values.get("quick") or {}) if quick else {},
         pins=pins,
@@ -222,6 +227,7 @@ def _check_plain_values(sweep: Sweep) -> None:
     _check_count(sweep, "parallel", sweep.parallel, None)
     _check_count(sweep, "runs_per_task", sweep.runs_per_task, "auto")
     _check_count(sweep, "per_gpu", sweep.per_gpu, 1)
+    _check_count(sweep, "max_retries", sweep.max_retries, 0)
     minutes = sweep.minutes_per_run
     if minutes is not None and not (
         isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and 0 < minutes < 1e9

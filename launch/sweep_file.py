@@ -23,7 +23,7 @@ ARM_KEYS = ("grid", "zip", "random", "exclude", "seeds", "resources")
 TOP_LEVEL: tuple[str, ...] = (
     *("name", "notes", "include", "run", "arms"),
     *ARM_KEYS,
-    *("parallel", "runs_per_task", "minutes_per_run", "per_gpu", "quick"),
+    *("parallel", "runs_per_task", "minutes_per_run", "per_gpu", "max_retries", "quick"),
 )
 RANDOM_KEYS = ("trials", "sampler", "seed", "space")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from lrscale import checkpoint
 from lrscale.control import Control, StopReason
-from lrscale.store import RunDir, RunState, State
+from lrscale.store import FINISHED, RunDir, RunState, next_state
 
 Record = Mapping[str, Any]
 
@@ -35,6 +35,36 @@ _NOTHING: Found = (0, None, None)
 
 def _alone(value: Found) -> Found:
     return value
+
+
+def record_end(
+    run_dir: RunDir,
+    ended: RunState,
+    cause: str,
+    job: str,
+    requeues: int,
+    since: int | None = None,
+) -> None:
+    """Write how a run's newest attempt ended, where it could not say so itself; unless the run
+    has ended, the attempt has failed, or another job has the run.
+
+    Any rank may say so: when one fails, rank 0 waits for it in vain.
+
+    Args:
+        since: the newest attempt when the process began. If that is the newest still, the process
+            died before it had one of its own, and one is claimed for it.
+    """
+    state, newest = run_dir.state(), run_dir.newest_attempt()
+    if state is not None and state.state in FINISHED:
+        return
+    if newest in (0, since):
+        newest = run_dir.begin()
+    if state is None or state.attempt < newest:
+        step = checkpoint.newest_step(run_dir.path)
+        state = next_state(state, newest, step, job, requeues)
+    elif state.job not in ("", job) or state.state == "failed":
+        return
+    run_dir.write_state(replace(state, state=ended, job=job, requeues=requeues, cause=cause))
 
 
 class Attempt:
@@ -82,17 +112,8 @@ class Attempt:
         before = run_dir.metrics()
         step, saved = checkpoint.load(run_dir.path, up_to=recorded(before)) or (0, None)
         self._metrics = run_dir.open_metrics(number, step, control.observe)
-        self._state = replace(
-            run_dir.state() or State("running", number),
-            state="running",
-            attempt=number,
-            step=step,
-            resumed_from=step,
-            loss=None,
-            started=time.time(),
-            job=control.job,
-            cause="",
-        )
+        earlier = run_dir.state()
+        self._state = next_state(earlier, number, step, control.job, control.requeues)
         run_dir.write_state(self._state)
         evaluations = [r for r in before if r["kind"] == "epoch" and r["step"] <= step]
         return step, saved, max(evaluations, key=lambda r: int(r["step"]), default=None)

@@ -81,5 +81,10 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((p for p in folder.iterdir() if names.fullmatch(p.name)), key=_step, reverse=True)
 
 
+def newest_step(folder: Path) -> int:
+    """The step of the newest checkpoint file; 0 without one."""
+    return max(map(_step, checkpoints(folder)), default=0)
+
+
 def _step(path: Path) -> int:
     return int(path.stem.split("-")[1])

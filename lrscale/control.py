@@ -29,6 +29,7 @@ class Control:
         max_steps: stop after this many optimizer steps in this process; None for no limit.
         heartbeat_seconds: how often the run tells the store where it is.
         job: the scheduler's name for this process, recorded in the run's state; empty without.
+        requeues: how often the scheduler has requeued that job.
         observe: shown every record that rank 0 writes to the run's metrics.
     """
 
@@ -36,6 +37,7 @@ class Control:
     max_steps: int | None = None
     heartbeat_seconds: float = 10.0
     job: str = ""
+    requeues: int = 0
     observe: Callable[[Mapping[str, Any]], None] | None = None
 
     def listen(self) -> None:

@@ -37,7 +37,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -49,12 +49,15 @@ FOLDERS = ("runs", "sweeps", "submissions", "snapshots", "locks")
 Observer = Callable[[Mapping[str, Any]], None]
 
 RunState = Literal[
-    "running", "done", "diverged", "failed", "preempted", "timeout", "interrupted", "cancelled"
-]
+    "running", "done", "diverged", "failed",
+    "preempted", "timeout", "interrupted", "killed", "cancelled",
+]  # fmt: skip
 # A run in one of these states came to an end of its own, with a summary and one file of metrics.
 FINISHED: frozenset[str] = frozenset({"done", "diverged"})
 # A run in one of these states is finished business: nothing resumes it unless asked to.
 ENDED: frozenset[str] = FINISHED | {"failed", "cancelled"}
+# Ends of an attempt that may not happen again and again without a new checkpoint between them.
+BADLY: frozenset[str] = frozenset({"failed", "killed", "timeout"})
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,12 @@ class State:
         started, updated: Unix seconds of this attempt's start and last sign of life.
         host, pid: where the attempt runs.
         job: Slurm job id such as ``123_4``; empty elsewhere.
-        cause: for failed runs, one line.
+        requeues: how often that job had been requeued when the attempt began.
+        cause: for failed and killed runs, one line.
+        interruptions: how many of the earlier attempts ended in which state, such as
+            ``{"preempted": 3, "killed": 1}``.
+        retries: how many earlier attempts in a row ended badly (killed, failed, timeout) without
+            a checkpoint later than the one they began with; since a person asked last.
     """
 
     state: RunState
@@ -86,7 +94,44 @@ class State:
     host: str = ""
     pid: int = 0
     job: str = ""
+    requeues: int = 0
     cause: str = ""
+    interruptions: dict[str, int] = field(default_factory=dict)
+    retries: int = 0
+
+
+def next_state(
+    earlier: State | None, attempt: int, step: int, job: str = "", requeues: int = 0
+) -> State:
+    """The state of an attempt that begins with a checkpoint of ``step``; what came before it is
+    counted.
+
+    An earlier attempt that could not say how it ended was killed; unless its job is here again:
+    then the scheduler has taken its node away and requeued it.
+    """
+    now = State(
+        "running",
+        attempt,
+        step=step,
+        resumed_from=step,
+        started=time.time(),
+        job=job,
+        requeues=requeues,
+    )
+    if earlier is None:
+        return now
+    ended = earlier.state
+    if ended == "running":
+        ended = "preempted" if job and job == earlier.job else "killed"
+    count = earlier.interruptions.get(ended, 0) + 1
+    retries = earlier.retries + (ended in BADLY)
+    return replace(
+        now,
+        total_steps=earlier.total_steps,
+        epoch=earlier.epoch,
+        interruptions=earlier.interruptions | {ended: count},
+        retries=0 if step > earlier.resumed_from else retries,
+    )
 
 
 class Superseded(Exception):
@@ -292,8 +337,7 @@ class RunDir:
 
     def begin(self) -> int:
         """Claim the next attempt. The claim is an exclusive create, atomic on NFS as well."""
-        state = self.state()
-        attempt = max([state.attempt if state else 0, *self._attempts()]) + 1
+        attempt = self.newest_attempt() + 1
         while True:
             try:
                 os.close(open_file(self._metrics_path(attempt), os.O_EXCL))
@@ -303,7 +347,7 @@ class RunDir:
 
     def check_current(self, attempt: int) -> None:
         """Raises Superseded when a later attempt has begun. Call before every durable write."""
-        if self._metrics_path(attempt + 1).exists() or not self._metrics_path(attempt).exists():
+        if attempt != max(self._attempts(), default=0):  # listing asks the server on NFS
             raise Superseded(f"run {self.id}: attempt {attempt} was overtaken")
 
     def write_state(self, state: State) -> None:
@@ -342,19 +386,16 @@ class RunDir:
         for path in [*attempts, *self.path.glob(".*.tmp")]:  # killed writers leave the latter
             path.unlink(missing_ok=True)
 
-    def fail(self, cause: str, job: str) -> None:
-        """Record that the attempt under way has failed, unless it ended or was overtaken.
-
-        Any rank may say so: when one fails, rank 0 waits for it in vain.
-        """
+    def newest_attempt(self) -> int:
+        """The number of the last attempt that was begun; 0 before the first."""
         state = self.state()
-        if state is not None and state.state in FINISHED:
-            return
-        attempt = max(self._attempts(), default=0) or self.begin()
-        if state is None or state.attempt < attempt:
-            state = State("failed", attempt)
-        if state.job in ("", job):
-            self.write_state(replace(state, state="failed", job=job, cause=cause))
+        return max([state.attempt if state else 0, *self._attempts()])
+
+    def grant_retries(self) -> None:
+        """A person asks for the run again: bad ends from now on count."""
+        state = self.state()
+        if state is not None and state.retries:
+            self.write_state(replace(state, retries=0))
 
     def reset(self) -> None:
         """Forget every result and checkpoint, keep the configuration: the run starts afresh.
@@ -388,7 +429,11 @@ class RunDir:
         return kept
 
     def _attempts(self) -> list[int]:
-        names = (re.fullmatch(r"metrics-(\d+)\.jsonl", p.name) for p in self.path.iterdir())
+        try:
+            files = os.listdir(self.path)
+        except FileNotFoundError:
+            return []
+        names = (re.fullmatch(r"metrics-(\d+)\.jsonl", file) for file in files)
         return sorted(int(name[1]) for name in names if name)
 
     def _metrics_path(self, attempt: int) -> Path:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.pool import Report, Slot, run_pool
+from launch.requeue import MAX_RETRIES
 from launch.resources import Resources, decode_resources
 from lrscale.control import Control
 from lrscale.store import Store, open_file
@@ -127,7 +128,8 @@ def run_arrays(
         if not control.stop:
             shape = decode_resources(array["resources"])
             places = room(shape, record["per_gpu"], record["parallel"])
-            run_pool(store, runs, places, control, report)
+            retries = record.get("max_retries", MAX_RETRIES)
+            run_pool(store, runs, places, control, report, retries)
 
 
 def _reporter() -> Report:

@@ -50,6 +50,7 @@ class ArrayJob:
         throttle: elements at once.
         snapshot: digest of the code that the elements run.
         concurrency: runs of an element at a time.
+        max_retries: see ``launch.job.Task``.
     """
 
     name: str
@@ -58,10 +59,11 @@ class ArrayJob:
     throttle: int
     snapshot: str
     concurrency: int
+    max_retries: int
 
     def task(self, store: Store, records: Mapping[str, Any]) -> Task:
         elements = [{run: records[run] for run in element} for element in self.elements]
-        return Task(str(store.root), elements, self.concurrency)
+        return Task(str(store.root), elements, self.concurrency, self.max_retries)
 
 
 def check_store(root: Path) -> None:
@@ -170,7 +172,11 @@ def _parameters(
         "signal_delay_s": int(min(MAX_WARNING_SECONDS, max(MIN_WARNING_SECONDS, limit // 10))),
         "dependency": ":".join(["afterany", *after]) if after else None,
         "stderr_to_stdout": True,
-        "setup": _setup(store.root, snapshot, profile),
+        "setup": [
+            *_setup(store.root, snapshot, profile),
+            _watch_over(store, submission, array, profile),
+        ],
+        "teardown": ["trap - EXIT"],  # reached if srun has ended well, because of set -e
         # A bare srun does not inherit --cpus-per-task; and a rank that fails must end the others.
         "srun_args": [
             f"--cpus-per-task={resources.cpus_per_task}",
@@ -217,6 +223,15 @@ def _setup(store: Path, snapshot: Path, profile: Profile) -> list[str]:
         "unset PYTHONSAFEPATH",
         "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}",
     ]
+
+
+def _watch_over(store: Store, submission: str, array: ArrayJob, profile: Profile) -> str:
+    """Has the batch script settle what becomes of the runs when the step ends and cannot itself:
+    killed, before Python listens to signals, or at the time limit in a call that does not return.
+    """
+    python = profile.python or shlex.quote(sys.executable)
+    arguments = shlex.join([str(store.root), submission, array.name.rpartition(".")[2]])
+    return f"trap {shlex.quote(f'{python} -m launch.requeue {arguments} $? || true')} EXIT"
 
 
 def _owned(store: Path) -> str:

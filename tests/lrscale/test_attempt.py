@@ -1,4 +1,4 @@
-"""How often a run saves, and what it costs."""
+"""How often a run saves, and what it costs; how its attempts are counted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from lrscale import checkpoint
-from lrscale.attempt import Attempt
+from lrscale.attempt import Attempt, record_end
 from lrscale.control import Control
-from lrscale.store import Store
+from lrscale.store import RunDir, RunState, State, Store
 
 
 class FakeTime:
@@ -43,11 +43,7 @@ def test_the_interval_grows_until_saving_is_2_percent_of_the_time(
         clock.now += cost
 
     monkeypatch.setattr(checkpoint, "save", slow)
-    store = Store(tmp_path)
-    store.create()
-    run_dir = store.run("0123456789abcdef0123")
-    run_dir.create({"config": {}})
-    attempt = Attempt(run_dir, Control(), checkpoint_minutes=1, recorded=lambda records: 0)
+    attempt = begin(new_run(tmp_path))
     assert not attempt.save_due(ahead=59)
     assert attempt.save_due(ahead=61)  # before a long evaluation
     clock.now += 61
@@ -57,3 +53,72 @@ def test_the_interval_grows_until_saving_is_2_percent_of_the_time(
     assert not attempt.save_due()
     clock.now += 2
     assert attempt.save_due()
+
+
+def new_run(folder: Path) -> RunDir:
+    store = Store(folder)
+    store.create()
+    run_dir = store.run("0123456789abcdef0123")
+    run_dir.create({"config": {}})
+    return run_dir
+
+
+def begin(run_dir: RunDir, job: str = "", requeues: int = 0) -> Attempt:
+    control = Control(job=job, requeues=requeues)
+    return Attempt(run_dir, control, checkpoint_minutes=1, recorded=lambda records: 10**9)
+
+
+def state_of(run_dir: RunDir) -> State:
+    state = run_dir.state()
+    assert state is not None
+    return state
+
+
+def test_how_earlier_attempts_ended_is_counted(tmp_path: Path):
+    """A retry is an attempt after a bad end without a new checkpoint; preemptions are none."""
+    run_dir = new_run(tmp_path)
+    begin(run_dir, "7")
+    assert state_of(run_dir).interruptions == {}
+    begin(run_dir, "7", 1).leave("preempted")  # the first was taken away by the scheduler
+    assert state_of(run_dir).interruptions == {"preempted": 1}
+    begin(run_dir, "8").leave("timeout")
+    begin(run_dir, "8", 1)
+    assert (state_of(run_dir).retries, state_of(run_dir).requeues) == (1, 1)
+    begin(run_dir, "9")  # another job: the one before was killed
+    state = state_of(run_dir)
+    assert state.interruptions == {"preempted": 2, "timeout": 1, "killed": 1}
+    assert (state.retries, state.attempt) == (2, 5)
+    begun = begin(run_dir, "10")
+    begun.save(5, {})
+    begun.leave("timeout")
+    begin(run_dir, "10", 1)
+    assert state_of(run_dir).retries == 0
+    assert state_of(run_dir).interruptions["timeout"] == 2
+
+
+@pytest.mark.parametrize("ended", ["failed", "killed"])
+def test_an_end_that_the_attempt_could_not_record(tmp_path: Path, ended: RunState):
+    run_dir = new_run(tmp_path)
+    begin(run_dir, "7")
+    record_end(run_dir, ended, "why", "7", 0)
+    assert (state_of(run_dir).state, state_of(run_dir).cause) == (ended, "why")
+    # Before the next process had an attempt of its own, it died as well.
+    record_end(run_dir, "killed", "why again", "7", 1, since=1)
+    state = state_of(run_dir)
+    assert (state.attempt, state.state, state.requeues) == (2, "killed", 1)
+    assert (state.interruptions, state.retries) == ({ended: 1}, 1)
+    # What another process has taken over, or has brought to its end, is left alone.
+    begin(run_dir, "8")
+    record_end(run_dir, "failed", "a straggler", "7", 1)
+    assert state_of(run_dir).state == "running"
+    begin(run_dir, "8").finish("done", 5, 1, {})
+    record_end(run_dir, "failed", "a straggler", "8", 0)
+    assert state_of(run_dir).state == "done"
+
+
+def test_a_rank_that_failed_is_the_cause_and_not_its_peer_that_lost_it(tmp_path: Path):
+    run_dir = new_run(tmp_path)
+    begin(run_dir, "7")
+    record_end(run_dir, "failed", "RuntimeError: as was wished", "7", 0)
+    record_end(run_dir, "killed", "Connection closed by peer", "7", 0)
+    assert state_of(run_dir).cause == "RuntimeError: as was wished"

@@ -234,13 +234,6 @@ def test_no_two_processes_begin_the_same_attempt(run_dir: RunDir):
     assert sorted(attempts) == list(range(1, 81))
 
 
-def test_fail_does_not_touch_a_run_that_has_ended(run_dir: RunDir):
-    attempt = run_dir.begin()
-    run_dir.finish(State("done", attempt), {})
-    run_dir.fail("a straggler", job="")
-    assert run_dir.state().state == "done"  # type: ignore[union-attr]
-
-
 # --- atomic files
 
 

@@ -29,11 +29,12 @@ DIGITS = {
 }
 
 # One file and no edit elsewhere: an optimizer for the tests' copy of the code. It is SGD, but
-# takes its time and fails while somebody wishes.
+# takes its time, and fails or dies while somebody wishes.
 SLOW = """
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass
 
@@ -46,11 +47,14 @@ from lrscale.registry import optimizers
 class Slow(SGD):
     seconds: float = 0.0
     fails_while: str = ""
+    dies_while: str = ""
 
     def build(self, model):
         def before_step(*_):
             if self.fails_while and os.path.exists(self.fails_while):
                 raise RuntimeError("as was wished")
+            if self.dies_while and os.path.exists(self.dies_while):
+                os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(self.seconds)
 
         optimizer = super().build(model)

@@ -1,11 +1,13 @@
 """Jobs that are stopped: what Slurm and people do to them costs no result and no exactness.
 
-One array, so that the waiting is shared: run 0 is requeued, run 1 is warned of its time limit,
-run 2 is cancelled; the fourth has two ranks and is warned too.
+One array, so that the waiting is shared: run 0 is requeued, run 1 is cancelled, run 2 is warned of
+its time limit (as the array's last element it has the array's own job id); the fourth has two
+ranks and is warned too.
 """
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -33,31 +35,32 @@ def interrupted(planted, slurm):
     runs = planted.runs()
     commands = [
         ("scontrol", "requeue", f"{array}_0"),
-        ("scancel", "--signal=USR2", f"{array}_1"),
-        ("scancel", f"{array}_2"),
+        ("scancel", f"{array}_1"),
+        ("scancel", "--signal=USR2", f"{array}_2"),
         ("scancel", "--signal=USR2", pair),
     ]
     for run, command in zip(runs, commands, strict=True):
         planted.wait_for_state(run, "running")
         slurm.run(*command)
-    for run, state in zip(runs, ("preempted", "timeout", "preempted", "timeout"), strict=True):
+    for run, state in zip(runs, ("preempted", "cancelled", "timeout", "timeout"), strict=True):
         planted.wait_for_state(run, state, "done")
         assert (run.state().state, run.state().attempt) == (state, 1)
         assert run.state().step > 0
         assert list(run.path.glob("checkpoint-*.pt"))
-    return SimpleNamespace(sweep=sweep, array=array, cancelled=runs[2], four=runs)
+    return SimpleNamespace(sweep=sweep, array=array, cancelled=runs[1], four=runs)
 
 
 def test_each_goes_on_as_if_nothing_had_been(planted, slurm, reference, losses, interrupted):
     array, cancelled = interrupted.array, interrupted.cancelled
     planted.finish()
     # Nothing brought the cancelled one back, and the store says that it is not done.
-    slurm.wait_until(lambda: f"{array}_2" in slurm.states(array), 20, "accounted for")
-    assert slurm.states(array)[f"{array}_2"].startswith("CANCELLED")
-    assert cancelled.state().state == "preempted"
-    assert planted.counts() == {"done": 3, "preempted": 1}
+    slurm.wait_until(lambda: f"{array}_1" in slurm.states(array), 20, "accounted for")
+    assert slurm.states(array)[f"{array}_1"].startswith("CANCELLED")
+    assert planted.counts() == {"done": 3, "cancelled": 1}
 
-    planted.submit(interrupted.sweep)
+    planted.submit(interrupted.sweep)  # unasked, nothing brings it back
+    assert len(planted.jobs()) == 2
+    planted.submit(interrupted.sweep, "--retry", "cancelled")
     assert planted.records()[-1]["arrays"][0]["elements"] == [[cancelled.id]]
     planted.finish()
     assert planted.counts() == {"done": 4}
@@ -67,9 +70,40 @@ def test_each_goes_on_as_if_nothing_had_been(planted, slurm, reference, losses, 
         assert run.summary()["weights"] == single.summary()["weights"]
         assert run.summary()["metrics"] == single.summary()["metrics"]
         assert losses(run) == losses(single)
+    ended = [run.state().interruptions for run in interrupted.four]
+    assert ended == [{"preempted": 1}, {"cancelled": 1}, {"timeout": 1}, {"timeout": 1}]
     single = reference(3, epochs=EPOCHS, optimizer=PLAIN)
     ranks = interrupted.four[3]
     assert ranks.summary()["attempts"] == 2
     assert losses(ranks) == pytest.approx(losses(single), rel=1e-4)
     # The log of a requeued element has both of its attempts.
-    assert planted.log(f"{array}_1").count("Starting with JobEnvironment") == 2
+    assert planted.log(f"{array}_2").count("Starting with JobEnvironment") == 2
+
+
+def test_deaths(planted, slurm, reference):
+    """One run dies whenever it is tried; one, once, of a signal that nothing listens to yet."""
+    flag = planted.folder / "flag"
+    flag.touch()
+    wrapper = planted.folder / "python"
+    wrapper.write_text(
+        f"""#!/bin/sh
+if [ "$SLURM_ARRAY_TASK_ID" = 1 ] && mkdir {planted.folder}/once 2>/dev/null; then
+  kill -USR2 $$
+fi
+exec {sys.executable} "$@"
+"""
+    )
+    wrapper.chmod(0o700)
+    arms = {"dying": {"optimizer": {"dies_while": str(flag)}}, "early": {}}
+    run = {"workload": "digits_mlp", "epochs": 1, "optimizer": PLAIN | {"name": "slow"}}
+    sweep = planted.sweep(run=run, arms=arms, max_retries=1, runs_per_task=1)
+    planted.submit(sweep, "--profile", planted.profile(python=str(wrapper)))
+    planted.finish()
+    assert planted.counts() == {"failed": 1, "done": 1}
+    dying, early = planted.runs()
+    assert dying.state().cause == (
+        "killed by SIGKILL, perhaps for want of memory, 2 times in a row, without a new checkpoint"
+    )
+    assert [run.state().interruptions for run in (dying, early)] == [{"killed": 1}, {"timeout": 1}]
+    assert early.state().attempt == 2
+    assert early.summary()["weights"] == reference(epochs=1, optimizer=PLAIN).summary()["weights"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -82,6 +83,17 @@ class SlurmCluster:
         """Until none of the given jobs or arrays is in the queue."""
         ids = {job.split("_")[0] for job in jobs}
         self.wait_until(lambda: ids.isdisjoint(self.squeue("-o", "%F")), seconds, f"{jobs} ended")
+
+    def rank(self, job: str, rank: int) -> int:
+        """The process id of a rank of a running job, as ``12`` or ``12_3``."""
+        (raw,) = self.squeue("-j", job, "-o", "%A")
+        wanted = {f"SLURM_JOB_ID={raw}".encode(), f"SLURM_PROCID={rank}".encode()}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                named = b"submitit.core._submit" in (folder / "cmdline").read_bytes().split(b"\0")
+                if named and wanted <= {*(folder / "environ").read_bytes().split(b"\0")}:
+                    return int(folder.name)
+        pytest.fail(f"rank {rank} of job {job} does not run")
 
     def kill_node(self, node: str) -> None:
         """Kills a node's slurmd (``127.0.0.1``, …); its jobs' processes live on."""

@@ -1,0 +1,204 @@
+"""What becomes of a job's runs when its processes end before they do, and whether they go on.
+
+A job settles its runs twice: its first process as it leaves, and its batch script when the step
+has ended without it, killed or before Python could listen to signals:
+
+    python -m launch.requeue STORE SUBMISSION ARRAY EXIT_CODE
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from launch.cluster import controller_answers, environment
+from lrscale import checkpoint
+from lrscale.attempt import record_end
+from lrscale.store import BADLY, ENDED, RunDir, RunState, State, Store
+
+MAX_RETRIES = 3  # of a sweep that does not say
+
+# running: the scheduler wants nothing of the job. requeued: it comes back by itself.
+Fate = Literal["running", "requeued", "preempted", "timeout", "cancelled", "unknown"]
+
+CONTROLLER_SECONDS = 300  # for a controller that is being restarted
+
+
+def cluster_job() -> str:
+    """The Slurm job that this process belongs to, such as ``123_4``; empty elsewhere.
+
+    Never the number of an element alone: that of an array's last one is the whole array's.
+    """
+    env = os.environ
+    if "SLURM_ARRAY_JOB_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env.get("SLURM_JOB_ID", "")
+
+
+def requeues() -> int:
+    """How often that job has been requeued."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
+def fate_of(job: str) -> Fate:
+    """What the scheduler is doing to the job of this process.
+
+    A job that is being ended says COMPLETING, whatever the reason: one that comes back counts a
+    restart more than its processes know of, a preempted one says when, and what is left was
+    cancelled.
+    """
+    said = _show(job)
+    if said.get("JobState") == "RUNNING":
+        return "running"
+    if not said:
+        return "unknown"
+    if int(said.get("Restarts", "0")) > requeues():
+        return "requeued"
+    if said.get("PreemptTime", "None") != "None":
+        return "preempted"
+    return "timeout" if said.get("Reason") == "TimeLimit" else "cancelled"
+
+
+def _show(job: str) -> dict[str, str]:
+    """``scontrol show job`` as a mapping, once the controller answers; empty if it knows no such
+    job, or does not answer in time."""
+    done = _scontrol("-o", "show", "job", job)
+    pairs = (word.partition("=") for word in done.stdout.split())
+    return {key: value for key, _, value in pairs} if done.returncode == 0 else {}
+
+
+def requeue(job: str) -> None:
+    """Ask for another start of the job, whose processes are about to end."""
+    done = _scontrol("requeue", job)
+    if done.returncode:
+        print(f"scontrol requeue {job}: {done.stderr.strip()}", file=sys.stderr)
+
+
+def _scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Its answer; while the controller is away, it is asked again."""
+    deadline = time.monotonic() + CONTROLLER_SECONDS
+    while True:
+        done = subprocess.run(
+            ["scontrol", *arguments],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+        )
+        if done.returncode == 0 or time.monotonic() > deadline or controller_answers():
+            return done
+        time.sleep(2)
+
+
+def settle(store: Store, runs: Iterable[str], job: str, fate: Fate, max_retries: int) -> bool:
+    """Bring the states of a job's runs to what became of it; whether any has still to go on.
+
+    Those of a job that was cancelled are cancelled. One that ended badly ``max_retries`` + 1
+    times in a row, without a new checkpoint in between, has failed.
+    """
+    left = False
+    for run in map(store.run, runs):
+        state = run.state()
+        if state is not None and state.state in ENDED:
+            continue
+        if fate == "cancelled":
+            since = state.attempt if state is not None and state.job != job else None
+            record_end(run, "cancelled", "", job, requeues(), since)
+        elif state is None or may_go_on(run, state, max_retries):
+            left = True
+    return left and fate in ("running", "timeout")
+
+
+def may_go_on(run: RunDir, state: State, max_retries: int) -> bool:
+    """Whether a run may be tried again after its attempt has ended as ``state`` says; if not, it
+    has failed."""
+    progressed = checkpoint.newest_step(run.path) > state.resumed_from
+    if state.state not in BADLY or progressed or state.retries < max_retries:
+        return True
+    ended = state.cause or {"timeout": "reached its time limit"}.get(state.state, state.state)
+    times = f"{state.retries + 1} times in a row, without a new checkpoint"
+    run.write_state(replace(state, state="failed", cause=f"{ended}, {times}"))
+    return False
+
+
+def cause_of_death(code: int) -> str:
+    """For an exit code as ``subprocess`` has it: negative for a signal."""
+    if code >= 0:
+        return f"ended with exit code {code}, see its log"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+
+
+# --- the batch script
+
+
+def record_deaths(runs: Sequence[RunDir], job: str, fate: Fate, code: int) -> None:
+    """Record how those attempts ended which could not say so themselves.
+
+    Where none had begun in this start of the job, it is the first run's that is left.
+
+    Args:
+        code: as a shell has it: 128 + the signal that killed the step's processes.
+    """
+    begun, waiting = [], []
+    for run in runs:
+        state = run.state()
+        if state is not None and (state.job, state.requeues) == (job, requeues()):
+            begun.append((run, state))
+        elif state is None or state.state not in ENDED:
+            waiting.append((run, state.attempt if state else 0))
+    for run, state in begun:
+        if state.state == "running":
+            ended: RunState = "timeout" if fate == "timeout" else "killed"
+            record_end(run, ended, cause_of_death(128 - code), job, requeues())
+    if begun or not code:
+        return
+    for run, attempt in waiting if code < 128 else waiting[:1]:
+        ended = _before_it_began(code)
+        cause = f"{cause_of_death(-code if code < 128 else 128 - code)}, before it could begin"
+        record_end(run, ended, cause, job, requeues(), since=attempt)
+
+
+def _before_it_began(code: int) -> RunState:
+    """How a step ended that had no handlers for signals yet."""
+    if code < 128:
+        return "failed"
+    env = os.environ
+    ranks = int(env.get("SLURM_NTASKS_PER_NODE", 1)) * int(env.get("SLURM_JOB_NUM_NODES", 1))
+    signals: dict[int, RunState] = {signal.SIGUSR2: "timeout"}
+    if ranks == 1:  # else srun may have sent it because another rank had died
+        signals[signal.SIGTERM] = "preempted"
+    return signals.get(code - 128, "killed")
+
+
+def main(argv: Sequence[str]) -> int:
+    root, submission, array, code = argv
+    store, job = Store(root), cluster_job()
+    record = store.read_submission(submission)
+    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    element = record["arrays"][int(array)]["elements"][index]
+    fate = fate_of(job)
+    if fate in ("requeued", "preempted", "unknown"):
+        return 0  # the scheduler brings it back, or the same command does
+    records = store.read_run_records(submission)
+    for run in element:
+        if not store.run(run).exists():
+            store.run(run).create(records[run])
+    record_deaths([store.run(run) for run in element], job, fate, int(code))
+    if settle(store, element, job, fate, record.get("max_retries", MAX_RETRIES)):
+        requeue(job)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,121 @@
+"""What becomes of a job's runs when it ends before they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from launch import requeue
+from launch.requeue import Fate, may_go_on, record_deaths, settle
+from lrscale import checkpoint
+from lrscale.store import RunDir, RunState, State, Store
+
+IDS = [f"{n}{n}" * 10 for n in range(3)]
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunDir]:
+    """Of a job that was started for the second time: running, left by the first start, new."""
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    store = Store(tmp_path)
+    store.create()
+    made = [store.run(run) for run in IDS]
+    for run in made:
+        run.create({"config": {}})
+    made[0].write_state(State("running", made[0].begin(), job="7", requeues=1))
+    made[1].write_state(State("preempted", made[1].begin(), job="7"))
+    return made
+
+
+def states(runs: list[RunDir]) -> list[RunState | None]:
+    return [state.state if (state := run.state()) else None for run in runs]
+
+
+def store_of(runs: list[RunDir]) -> Store:
+    return Store(runs[0].path.parents[2])
+
+
+@pytest.mark.parametrize(
+    ("fate", "left", "after"),
+    [
+        ("running", True, ["killed", "preempted", None]),
+        ("timeout", True, ["timeout", "preempted", None]),
+        ("cancelled", False, ["cancelled"] * 3),
+    ],
+)
+def test_a_step_that_is_killed(
+    runs: list[RunDir], fate: Fate, left: bool, after: list[RunState | None]
+):
+    record_deaths(runs, "7", fate, 137)
+    assert settle(store_of(runs), IDS, "7", fate, 3) is left
+    assert states(runs) == after
+
+
+@pytest.mark.parametrize(
+    ("code", "first", "others"),
+    [
+        (137, "killed", None),
+        (140, "timeout", None),
+        (143, "preempted", None),
+        (1, "failed", "failed"),
+    ],
+)
+def test_a_step_that_ends_before_any_run_begins(
+    runs: list[RunDir], code: int, first: RunState, others: RunState | None
+):
+    """What was left for the element's first run counts against it; or nothing can begin."""
+    record_deaths(runs[1:], "7", "running", code)
+    assert states(runs)[1:] == [first, others]
+    state = runs[1].state()
+    assert state is not None
+    assert (state.attempt, state.requeues, state.interruptions) == (2, 1, {"preempted": 1})
+    assert state.cause.endswith("before it could begin")
+
+
+def test_a_signal_to_one_of_several_ranks_may_come_from_srun(
+    runs: list[RunDir], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    record_deaths(runs[1:], "7", "running", 143)
+    assert states(runs)[1] == "killed"
+
+
+@pytest.mark.parametrize("state", ["killed", "timeout"])
+def test_retries_are_bounded_unless_there_is_a_new_checkpoint(runs: list[RunDir], state: RunState):
+    run = runs[0]
+    left = State(state, 1, resumed_from=4, retries=2, job="7", cause="why")
+    assert may_go_on(run, left, 3)
+    assert not may_go_on(run, left, 2)
+    now = run.state()
+    assert now is not None
+    assert (now.state, now.cause) == ("failed", "why, 3 times in a row, without a new checkpoint")
+    checkpoint.save(run.path, 5, {})
+    assert may_go_on(run, left, 2)
+
+
+def test_preemptions_are_no_failures(runs: list[RunDir]):
+    assert may_go_on(runs[0], State("preempted", 1, retries=100), 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "fate"),
+    [
+        ("JobState=RUNNING Restarts=1", "running"),
+        ("JobState=COMPLETING Restarts=2", "requeued"),
+        ("JobState=COMPLETING Restarts=1 PreemptTime=2026-11-26T08:42:50", "preempted"),
+        ("JobState=COMPLETING Restarts=1 PreemptTime=None Reason=TimeLimit", "timeout"),
+        ("JobState=COMPLETING Restarts=1 Reason=None", "cancelled"),
+        ("", "unknown"),
+    ],
+)
+def test_what_the_scheduler_says(
+    runs: list[RunDir], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, fate: Fate
+):
+    """Lines as Slurm 22.05 prints them."""
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\necho 'JobId=7 {said}'\n" if said else "#!/bin/sh\nexit 1\n")
+    scontrol.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(requeue, "CONTROLLER_SECONDS", 0)
+    assert requeue.fate_of("7") == fate
