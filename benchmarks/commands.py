@@ -1,10 +1,11 @@
-"""How long the commands that only read the store take, on a sweep of 5,000 runs.
+"""How long the commands that only read the store take, on sweeps of thousands of runs.
 
-    python benchmarks/commands.py [--json] [--runs 5000] [--repeats 3]
+    python benchmarks/commands.py [--json] [--runs 5000] [--status-runs 10000] [--repeats 3]
 
 ``launch/submit.py --dry-run`` and ``launch/status.py`` as whole processes, from the start of the
 interpreter to its end; the median of the repeats counts. The store is made through lrscale.store
-and holds what a sweep under way does: finished, running and failed runs, the rest queued.
+and holds what a sweep under way does: finished, running and failed runs, the rest queued. With
+strace installed, the files of runs that a repeated status opens are counted too.
 A command that imports torch, 1.2 s by itself, misses its target whatever its time.
 """
 
@@ -13,6 +14,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks._common import Result, parser, report
 from launch import submissions
-from lrscale.store import RunState, State, Store
+from lrscale.store import ENDED, RunState, State, Store
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET_SECONDS = 2.0
@@ -44,20 +47,29 @@ SHARES: tuple[tuple[int, RunState], ...] = (
 
 def main() -> None:
     arguments = parser(__doc__)
-    arguments.add_argument("--runs", type=int, default=5000, help="runs of the sweep")
+    arguments.add_argument("--runs", type=int, default=5000, help="runs that submit plans")
+    arguments.add_argument("--status-runs", type=int, default=10000, help="runs that status shows")
     arguments.add_argument("--repeats", type=int, default=3, help="of each command")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        sweep, store = Path(folder) / "bench.yaml", Store(Path(folder) / "runs")
-        sweep.write_text(sweep_text(options.runs))
-        submit = [str(ROOT / "launch/submit.py"), str(sweep), "--dry-run", "--backend", "local"]
+        submit, store = sweep_under_way(Path(folder) / "submit", options.runs)
+        results = measure("submit.py --dry-run", submit, store, options.repeats)
+        _, store = sweep_under_way(Path(folder) / "status", options.status_runs)
         status = [str(ROOT / "launch/status.py"), "bench"]
-        fill(store, planned(submit, store))
-        results = [
-            *measure("submit.py --dry-run", submit, store, options.repeats),
-            *measure("status.py", status, store, options.repeats),
-        ]
+        results += measure("status.py", status, store, options.repeats)
+        if shutil.which("strace"):
+            results.append(opened(status, store))
     report(results, options.json)
+
+
+def sweep_under_way(folder: Path, runs: int) -> tuple[list[str], Store]:
+    """The command that plans the sweep, and a store in which it has begun."""
+    folder.mkdir()
+    sweep, store = folder / "bench.yaml", Store(folder / "runs")
+    sweep.write_text(sweep_text(runs))
+    submit = [str(ROOT / "launch/submit.py"), str(sweep), "--dry-run", "--backend", "local"]
+    fill(store, planned(submit, store))
+    return submit, store
 
 
 def sweep_text(runs: int) -> str:
@@ -151,11 +163,32 @@ def imported(command: list[str], store: Store) -> list[str]:
     return [name for name in HEAVY if name in modules]
 
 
-def run(command: list[str], store: Store) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LRSCALE_RUNS": str(store.root)}
-    return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, check=True, env=environment
+def opened(command: list[str], store: Store) -> Result:
+    """Files of runs that the command opens for each run that has begun and not ended."""
+    trace = store.root / "trace"
+    strace = ["strace", "-f", "-e", "trace=open,openat", "-o", str(trace), sys.executable]
+    subprocess.run([*strace, *command], capture_output=True, check=True, env=environment(store))
+    files = re.findall(rf'"{re.escape(str(store.root))}/runs/../\w+/', trace.read_text())
+    states = (State.of(json.loads(p.read_text())) for p in store.root.glob("runs/*/*/state.json"))
+    unfinished = sum(state.state not in ENDED for state in states)
+    details = {"files opened": len(files), "unfinished runs": unfinished}
+    return Result(
+        "status.py, files opened per unfinished run", len(files) / unfinished, 1, "", details
     )
+
+
+def run(command: list[str], store: Store) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(store),
+    )
+
+
+def environment(store: Store) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "LRSCALE_RUNS": str(store.root)}
 
 
 if __name__ == "__main__":

@@ -29,11 +29,26 @@ States = Callable[[str], "State | None"]
 
 @dataclass(frozen=True)
 class QueueRow:
-    """One line of squeue: ``job`` such as ``123_4``, its state such as PENDING, its name."""
+    """One line of squeue.
+
+    Attributes:
+        job: such as ``123_4``.
+        state: PENDING, RUNNING, …
+        name: of the job.
+        node: where it runs; empty while it waits.
+        reason: why it waits, as JobHeldUser.
+    """
 
     job: str
     state: str
     name: str
+    node: str = ""
+    reason: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits until somebody releases it: JobHeldUser, job requeued in held state."""
+        return self.state == "PENDING" and "held" in self.reason.lower()
 
 
 Squeue = Callable[[Sequence[str], bool], "list[QueueRow] | None"]
@@ -49,6 +64,9 @@ class Claim:
         state: PENDING, RUNNING, … as squeue says; ``launching``; ``unknown``, when there is no
             answer; ``heartbeat``, when only the run itself gives signs of life.
         since: when the submission was made, Unix seconds.
+        node: of the job in Slurm's queue; empty while it waits.
+        held: whether it waits there until somebody releases it.
+        element: the runs that share its array element there.
     """
 
     submission: str
@@ -57,6 +75,9 @@ class Claim:
     job: str
     state: str
     since: float
+    node: str = ""
+    held: bool = False
+    element: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +125,13 @@ def ask_squeue(names: Sequence[str], mine: bool) -> list[QueueRow] | None:
 
     ``mine`` spares the controller the other users' jobs.
     """
-    command = ["squeue", "--noheader", "--array", "--format=%i|%T|%j", f"--name={','.join(names)}"]
+    command = [
+        "squeue",
+        "--noheader",
+        "--array",
+        "--format=%i|%T|%N|%r|%j",
+        f"--name={','.join(names)}",
+    ]
     command += ["--me"] if mine else []
     try:
         answer = subprocess.run(
@@ -112,8 +139,9 @@ def ask_squeue(names: Sequence[str], mine: bool) -> list[QueueRow] | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    rows = (line.strip().split("|", 2) for line in answer.stdout.splitlines() if line.strip())
-    return [QueueRow(*row) for row in rows]
+    lines = (line.strip() for line in answer.stdout.splitlines())
+    rows = (line.split("|", 4) for line in lines if line)
+    return [QueueRow(job, state, name, node, reason) for job, state, node, reason, name in rows]
 
 
 def live_claims(
@@ -185,7 +213,8 @@ def _slurm_claims(
         for element, runs in enumerate(elements):
             for run in runs:
                 if element in queued:
-                    yield run, _claim(record, *queued[element])
+                    row = queued[element]
+                    yield run, _claim(record, row.job, row.state, row.node, row.held, runs)
                 elif _beats(state := states(run)):
                     yield run, _claim(record, state.job if state else "", "heartbeat")
                 elif state is None or state.state not in ENDED:
@@ -203,28 +232,29 @@ def _queued_elements(
     index: int,
     rows: Mapping[str, list[QueueRow]] | None,
     claims: Claims,
-) -> dict[int, tuple[str, str]]:
-    """(job, state) of those elements of an array that are in the queue, or may be."""
+) -> dict[int, QueueRow]:
+    """Those elements of an array that are in the queue, or may be."""
     array = record["arrays"][index]
     everything = range(len(array["elements"]))
     if rows is None:
-        return dict.fromkeys(everything, (array["job_id"] or "", "unknown"))
+        unknown = QueueRow(array["job_id"] or "", "unknown", array["name"])
+        return dict.fromkeys(everything, unknown)
     found = rows.get(array["name"], [])
     if array["job_id"] is None:
         if found:
             claims.adopted[record["id"], index] = found[0].job.partition("_")[0]
         elif any(map(process_lives, record["processes"])):
-            return dict.fromkeys(everything, ("", "launching"))
+            return dict.fromkeys(everything, QueueRow("", "launching", array["name"]))
     return _by_element(found, len(everything))
 
 
-def _by_element(rows: Iterable[QueueRow], count: int) -> dict[int, tuple[str, str]]:
-    """(job, state) by element of an array. A job without an index is an array of one."""
-    found: dict[int, tuple[str, str]] = {}
+def _by_element(rows: Iterable[QueueRow], count: int) -> dict[int, QueueRow]:
+    """The rows by element of an array. A job without an index is an array of one."""
+    found: dict[int, QueueRow] = {}
     for row in rows:
         _, _, index = row.job.partition("_")
         elements = [int(index)] if index.isdecimal() else range(count)
-        found |= dict.fromkeys(elements, (row.job, row.state))
+        found |= dict.fromkeys(elements, row)
     return found
 
 
@@ -242,8 +272,10 @@ def _local_claims(record: Mapping[str, Any], states: States) -> Iterator[tuple[s
             yield run, _claim(record, f"{newest['host']}:{newest['pid']}", state)
 
 
-def _claim(record: Mapping[str, Any], job: str, state: str) -> Claim:
-    return Claim(record["id"], record["sweep"], record["backend"], job, state, record["created"])
+def _claim(record: Mapping[str, Any], job: str, state: str, *row: Any) -> Claim:
+    """``row``: node, held and element, of a run in Slurm's queue."""
+    known = (record["id"], record["sweep"], record["backend"], job, state, record["created"])
+    return Claim(*known, *row)
 
 
 def _beats(state: State | None) -> bool:

@@ -87,6 +87,13 @@ def record_job(store: Store, submission: str, index: int, job_id: str) -> None:
     store.write_submission(submission, record)
 
 
+def job_of_element(array: Mapping[str, Any], index: int) -> str:
+    """The Slurm job of one element of a record's array, such as ``123_4``; empty while unknown."""
+    if len(array["elements"]) == 1 or not array["job_id"]:
+        return array["job_id"] or ""
+    return f"{array['job_id']}_{index}"
+
+
 def process_lives(stamp: Mapping[str, Any]) -> bool:
     """Whether the process of a ``process_stamp`` lives on this host."""
     if stamp["host"] != socket.gethostname() or not process_alive(stamp["pid"]):

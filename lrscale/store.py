@@ -14,6 +14,7 @@
       submissions/<id>/                what was handed to a backend, and its logs
         submission.json, runs.json, closed
       snapshots/<digest>/              frozen code
+      index/<sweep>.json               states of ended runs (lrscale.state_index)
       locks/
 
 Every file is written under a temporary name in the same folder, flushed, and renamed, so that a
@@ -37,7 +38,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -98,6 +99,11 @@ class State:
     cause: str = ""
     interruptions: dict[str, int] = field(default_factory=dict)
     retries: int = 0
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> State:
+        """From what a state file holds; a later version may have written more."""
+        return cls(**{name: value for name, value in raw.items() if name in cls.__annotations__})
 
 
 def next_state(
@@ -264,6 +270,9 @@ class Store:
         """Mark that nothing of a submission is queued or running any more."""
         (self.submission_dir(submission) / "closed").touch(mode=0o600)
 
+    def index_path(self, sweep: str) -> Path:
+        return self.root / "index" / f"{sweep}.json"
+
     def snapshot_dir(self, digest: str) -> Path:
         return self.root / "snapshots" / digest
 
@@ -306,6 +315,10 @@ class RunDir:
     def log_path(self) -> Path:
         return self.path / "log.txt"
 
+    @property
+    def state_path(self) -> Path:
+        return self.path / "state.json"
+
     def exists(self) -> bool:
         return (self.path / "config.json").exists()
 
@@ -324,11 +337,8 @@ class RunDir:
 
     def state(self) -> State | None:
         """None before the first attempt."""
-        raw = read_json(self.path / "state.json")
-        if raw is None:
-            return None
-        known = {f.name for f in fields(State)}  # a later version may write more
-        return State(**{name: value for name, value in raw.items() if name in known})
+        raw = read_json(self.state_path)
+        return None if raw is None else State.of(raw)
 
     def summary(self) -> dict[str, Any] | None:
         return read_json(self.path / "summary.json")
@@ -358,7 +368,7 @@ class RunDir:
             "host": socket.gethostname(),
             "pid": os.getpid(),
         }
-        write_json(self.path / "state.json", stamped)
+        write_json(self.state_path, stamped)
 
     def open_metrics(
         self, attempt: int, resumed_from: int, observe: Observer | None = None

@@ -1,0 +1,73 @@
+"""How jobs ended, as Slurm's accounting tells it: one question, whatever the number of jobs.
+
+Where there is no accounting there is no answer, and where it lags the answer lacks jobs: nothing
+may be concluded from a job that is not in it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from launch.cluster import environment
+
+# States of jobs that have come to an end without having done what they were to do.
+BAD_ENDS = {
+    "BOOT_FAIL": "its node did not boot",
+    "DEADLINE": "its deadline was over",
+    "FAILED": "its job failed",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "its job was out of memory",
+    "TIMEOUT": "its time limit was over",
+}
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """What sacct says of a job or an array element.
+
+    Attributes:
+        state: COMPLETED, OUT_OF_MEMORY, CANCELLED, …
+        exit_code: of the batch script.
+        signal: what killed it, else 0.
+        nodes: where it ran; empty if it did not.
+    """
+
+    state: str
+    exit_code: int = 0
+    signal: int = 0
+    nodes: str = ""
+
+
+Sacct = Callable[[Mapping[str, str]], "dict[str, JobEnd]"]
+
+
+def ask_sacct(names: Mapping[str, str]) -> dict[str, JobEnd]:
+    """What became of jobs, array elements one by one, such as ``123_4``; empty without an answer.
+
+    Args:
+        names: job id of each array to its name. A job of the same id and another name, as in a
+            cluster that began to count anew, is passed over.
+    """
+    if not names:
+        return {}
+    command = ["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={','.join(names)}"]
+    command += ["--format=JobID,State,ExitCode,NodeList,JobName"]
+    try:
+        answer = subprocess.run(
+            command, env=environment(), capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return dict(_ends(answer.stdout.splitlines(), names))
+
+
+def _ends(lines: Iterable[str], names: Mapping[str, str]) -> Iterable[tuple[str, JobEnd]]:
+    for line in lines:
+        job, state, code, nodes, name = line.split("|", 4)
+        if names.get(job.partition("_")[0]) == name:
+            exit_code, _, signal = code.partition(":")
+            where = "" if nodes == "None assigned" else nodes
+            # CANCELLED by 1000
+            yield job, JobEnd(state.partition(" ")[0], int(exit_code), int(signal), where)

@@ -1,0 +1,110 @@
+"""Where the output of runs is: their own file, or one for each rank of their array element."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from launch.submissions import job_of_element
+from lrscale.store import Store
+
+TAIL_BYTES = 64 * 1024  # of a log, in which its last words are looked for
+_ATTEMPT = "Starting with JobEnvironment"  # submitit's first line of each attempt
+_LABEL = re.compile(r"\[(?:rank|default)(\d+)\]: ?")  # torch's, before what a rank prints
+
+
+class RunLogs:
+    """Finds the files that runs' output went to. Reads the submissions when first it needs them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listings: dict[Path, list[str]] = {}
+
+    def files(self, run: str, job: str) -> dict[int, Path]:
+        """Rank to log: the run's own, of all its ranks, under 0; else those of the element that
+        it had to itself; empty for neither."""
+        own = self._store.run(run).log_path
+        if own.exists():
+            return {0: own}
+        folder = self.folders.get(job.partition("_")[0])
+        if folder is None:
+            return {}
+        name = re.compile(rf"{re.escape(job)}_(\d+)_log\.out")  # submitit's
+        found = (name.fullmatch(entry) for entry in self._listing(folder))
+        return {int(m[1]): folder / m[0] for m in sorted(filter(None, found), key=_rank)}
+
+    def last_words(self, run: str, job: str) -> list[str]:
+        """The end of each rank's output in its last attempt, rank 0 first."""
+        texts = [last_words(path) for path in self.files(run, job).values()]
+        return list(of_ranks(texts[0]).values()) if len(texts) == 1 else texts
+
+    def element(self, run: str) -> str:
+        """The last Slurm job that was to carry a run out, such as ``123_4``; empty without one."""
+        return self._elements.get(run, "")
+
+    def name(self, job: str) -> str:
+        """The name in the queue of the array that a job belongs to; empty for an unknown one."""
+        return self._names.get(job.partition("_")[0], "")
+
+    @cached_property
+    def folders(self) -> dict[str, Path]:
+        """Job id of each Slurm array to the folder of its submission."""
+        return {
+            array["job_id"]: self._store.submission_dir(submission)
+            for submission, record in self._records.items()
+            for array in record["arrays"]
+            if array["job_id"]
+        }
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        arrays = (array for record in self._records.values() for array in record["arrays"])
+        return {array["job_id"]: array["name"] for array in arrays if array["job_id"]}
+
+    @cached_property
+    def _elements(self) -> dict[str, str]:
+        elements: dict[str, str] = {}
+        for record in self._records.values():
+            for array in record["arrays"]:
+                for index, runs in enumerate(array["elements"]):
+                    elements.update(dict.fromkeys(runs, job_of_element(array, index)))
+        return elements
+
+    @cached_property
+    def _records(self) -> Mapping[str, dict[str, Any]]:
+        return self._store.read_submissions()
+
+    def _listing(self, folder: Path) -> list[str]:
+        if folder not in self._listings:
+            self._listings[folder] = [path.name for path in folder.iterdir()]
+        return self._listings[folder]
+
+
+def _rank(match: re.Match[str]) -> int:
+    return int(match[1])
+
+
+def last_words(path: Path, size: int = TAIL_BYTES) -> str:
+    """The end of a log, from where its last attempt began; empty for one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - size))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    _, found, last = text.rpartition(_ATTEMPT)
+    return last if found else text
+
+
+def of_ranks(text: str) -> dict[int, str]:
+    """A log that ranks share, apart: each one's lines without their labels; rank 0 has the rest."""
+    ranks: dict[int, list[str]] = {}
+    for line in text.splitlines():
+        label = _LABEL.match(line)
+        rank, said = (int(label[1]), line[label.end() :]) if label else (0, line)
+        ranks.setdefault(rank, []).append(said)
+    return {rank: "\n".join(lines) for rank, lines in sorted(ranks.items())}

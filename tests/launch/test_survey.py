@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launch import submissions
+from launch import survey as module
+from launch.accounting import JobEnd, ask_sacct
+from launch.claims import STALE_SECONDS, QueueRow
+from launch.survey import RunStatus, survey
+from lrscale.store import State, Store, write_json
+
+MakeSweep = Callable[..., Store]
+TREE = Path(__file__).parents[2]
+
+
+def entries(store: Store) -> list[str]:
+    return [entry["id"] for entry in store.read_sweep("demo")["runs"]]
+
+
+def queue(store: Store, count: int = 1) -> str:
+    """Hand the sweep's runs to Slurm as array 77; the submission."""
+    runs = entries(store)
+    array = {"name": "demo.x.0", "elements": [[run] for run in runs], "job_id": "77"}
+    record = submissions.new_record(
+        submissions.new_id(),
+        "demo",
+        "slurm",
+        [array | {"after": None, "throttle": 1, "resources": {}}],
+    )
+    store.write_submission(record["id"], record)
+    return str(record["id"])
+
+
+def rewrite(store: Store, run: str, **values: Any) -> None:
+    path = store.run(run).state_path
+    write_json(path, json.loads(path.read_text()) | values)
+
+
+class Squeue:
+    """Answers what it is given, one after the other, and counts."""
+
+    def __init__(self, *answers: list[QueueRow] | None) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    def __call__(self, names: Sequence[str], mine: bool) -> list[QueueRow] | None:
+        self.asked += 1
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def no_sacct(names: Mapping[str, str]) -> dict[str, JobEnd]:
+    return {}
+
+
+def look(store: Store, squeue: Squeue, sacct: Any = no_sacct) -> list[RunStatus]:
+    return list(survey(store, [store.read_sweep("demo")], squeue, sacct).runs["demo"])
+
+
+@pytest.fixture
+def silent(make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """One run in Slurm's hands that has given no sign of life for long."""
+    monkeypatch.setattr(module, "SECOND_LOOK_SECONDS", 0.01)
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "running"})
+    queue(store)
+    rewrite(store, entries(store)[0], job="77", updated=time.time() - 2 * STALE_SECONDS)
+    return store
+
+
+IN_QUEUE = [QueueRow("77", "RUNNING", "demo.x.0", "n1", "None")]
+
+
+@pytest.mark.parametrize(
+    ("answers", "state", "asked"),
+    [
+        ([IN_QUEUE], "silent", 1),
+        ([None], "silent", 1),  # unknown never means dead
+        ([[], []], "lost", 2),
+        ([[], None], "silent", 2),
+        ([[], IN_QUEUE], "silent", 2),
+    ],
+)
+def test_lost_after_two_answers_only(
+    silent: Store, answers: list[list[QueueRow] | None], state: str, asked: int
+) -> None:
+    squeue = Squeue(*answers)
+    (run,) = look(silent, squeue)
+    assert (run.state, squeue.asked) == (state, asked)
+
+
+def test_a_heartbeat_counts_more_than_the_queue(silent: Store) -> None:
+    rewrite(silent, entries(silent)[0], updated=time.time())
+    squeue = Squeue([])
+    assert look(silent, squeue)[0].state == "running"
+    assert squeue.asked == 1
+
+
+def test_a_heartbeat_between_the_two_answers(silent: Store) -> None:
+    squeue = Squeue([])
+
+    def answer(names: Sequence[str], mine: bool) -> list[QueueRow] | None:
+        rewrite(silent, entries(silent)[0], updated=time.time())
+        return squeue(names, mine)
+
+    (run,) = survey(silent, [silent.read_sweep("demo")], answer, no_sacct).runs["demo"]
+    assert (run.state, squeue.asked) == ("running", 2)
+
+
+def test_lost_once_its_submission_is_closed(silent: Store) -> None:
+    """Closing takes two answers of squeue; it is not asked again."""
+    (submission,) = silent.read_submissions()
+    silent.close_submission(submission)
+    squeue = Squeue(None)
+    assert look(silent, squeue)[0].state == "lost"
+    assert squeue.asked == 0
+
+
+def test_a_run_of_no_submission_in_a_job_is_silent(silent: Store) -> None:
+    """As of torchrun in an allocation of one's own, of which the queue's names say nothing."""
+    rewrite(silent, entries(silent)[0], job="5")
+    for submission in silent.read_submissions():
+        shutil.rmtree(silent.submission_dir(submission))
+    assert look(silent, Squeue([]))[0].state == "silent"
+
+
+@pytest.mark.parametrize("host", ["here", "elsewhere"])
+def test_a_local_process_that_is_gone(make_sweep: MakeSweep, host: str) -> None:
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "running"})
+    process = subprocess.Popen(["true"])
+    process.wait()
+    (run,) = entries(store)
+    rewrite(store, run, pid=process.pid, updated=time.time() - 2 * STALE_SECONDS)
+    if host == "elsewhere":
+        rewrite(store, run, host="another-host")
+    assert look(store, Squeue([]))[0].state == ("lost" if host == "here" else "silent")
+
+
+def test_what_the_queue_says(make_sweep: MakeSweep) -> None:
+    states = {("sgd", 0.1, seed): "missing" for seed in range(4)}
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=range(4), states=states)
+    queue(store)
+    rows = [
+        QueueRow("77_0", "PENDING", "demo.x.0", "", "Priority"),
+        QueueRow("77_1", "PENDING", "demo.x.0", "", "JobHeldUser"),
+        QueueRow("77_2", "PENDING", "demo.x.0", "", "job requeued in held state"),
+        QueueRow("77_3", "RUNNING", "demo.x.0", "n3", "None"),
+    ]
+    runs = look(store, Squeue(rows))
+    assert [run.state for run in runs] == ["queued", "paused", "paused", "queued"]
+    assert [run.node for run in runs] == ["", "", "", "n3"]
+
+
+def test_time_to_go(make_sweep: MakeSweep) -> None:
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "running"})
+    (run,) = look(store, Squeue([]))
+    assert run.eta_seconds == pytest.approx(60 / run.steps_per_second)  # 20 of 80 steps taken
+    assert run.restarts == 0
+    attempt = store.run(run.id).begin()
+    state = State("running", attempt, 20, 80, 20, interruptions={"preempted": 1})
+    store.run(run.id).write_state(state)
+    (again,) = look(store, Squeue([]))
+    assert (again.restarts, again.eta_seconds) == (1, None)
+
+
+def test_how_jobs_ended_that_never_began(make_sweep: MakeSweep) -> None:
+    """One question for all; what the accounting does not say, because it lags, is just missing."""
+    states = {("sgd", 0.1, seed): "missing" for seed in range(4)}
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=range(4), states=states)
+    store.close_submission(queue(store))
+    asked: list[Mapping[str, str]] = []
+
+    def sacct(names: Mapping[str, str]) -> dict[str, JobEnd]:
+        asked.append(names)
+        ends = {"77_0": JobEnd("NODE_FAIL", nodes="n7"), "77_1": JobEnd("OUT_OF_MEMORY", 0, 9)}
+        return ends | {"77_2": JobEnd("CANCELLED")}
+
+    runs = look(store, Squeue([]), sacct)
+    assert asked == [{"77": "demo.x.0"}]
+    assert [(run.state, run.failure) for run in runs] == [
+        ("failed", "node failure"),
+        ("failed", "host OOM"),
+        ("missing", ""),
+        ("missing", ""),
+    ]
+    assert runs[0].node == "n7"
+    assert "before the run could begin" in runs[0].cause
+
+
+def test_what_was_found_out_is_not_asked_again(make_sweep: MakeSweep) -> None:
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "failed"})
+    queue(store)
+    (run,) = entries(store)
+    asked: list[Mapping[str, str]] = []
+
+    def sacct(names: Mapping[str, str]) -> dict[str, JobEnd]:
+        asked.append(names)
+        return {"77": JobEnd("TIMEOUT")}
+
+    old = time.time() - 1000
+    rewrite(store, run, job="77", cause="killed by SIGKILL", updated=old)
+    first, second = look(store, Squeue([]), sacct), look(store, Squeue([]), sacct)
+    assert first == second
+    assert first[0].failure == "time-out before the first checkpoint"
+    assert len(asked) == 1
+    rewrite(store, run, job="77", cause="MemoryError", updated=old)  # failed once more
+    assert look(store, Squeue([]), sacct)[0].failure == "host OOM"
+
+
+def test_sacct_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        "1_0|COMPLETED|0:0|n1|demo",
+        "1_1|CANCELLED by 1000|0:15|None assigned|demo",
+        "1_[2-5]|PENDING|0:0|None assigned|demo",
+        "2|FAILED|2:0|n[1-2]|an old job of this id",
+    ]
+    program = tmp_path / "sacct"
+    program.write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(rows) + "\nEND\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    ends = ask_sacct({"1": "demo", "2": "demo"})
+    assert ends["1_0"] == JobEnd("COMPLETED", 0, 0, "n1")
+    assert ends["1_1"] == JobEnd("CANCELLED", 0, 15, "")
+    assert "2" not in ends
+    program.write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
+    assert ask_sacct({"1": "demo"}) == {}
+
+
+@pytest.fixture
+def mixed(make_sweep: MakeSweep) -> Store:
+    ends = ("done", "failed", "diverged", "running", "preempted", "missing")
+    states = {("sgd", 0.1, seed): state for seed, state in enumerate(ends)}
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=range(8), states=states, epochs=1)
+    for run in entries(store)[1:3]:
+        rewrite(store, run, updated=time.time() - 1000)  # no word of it is still to come
+    return store
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_what_status_opens_the_second_time(mixed: Store, tmp_path: Path) -> None:
+    """Of a finished run nothing, of an unfinished one its state."""
+    script = [sys.executable, TREE / "launch/status.py", "demo", "--runs", mixed.root, "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(TREE)}
+    trace = tmp_path / "trace"
+    subprocess.run(script, env=environment, check=True, capture_output=True)
+    if subprocess.run(["strace", "-o", trace, "true"], capture_output=True).returncode:
+        pytest.skip("strace may not trace here")
+    subprocess.run(
+        ["strace", "-f", "-e", "trace=open,openat", "-o", trace, *script],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    opened = re.findall(rf'"{re.escape(str(mixed.root))}/runs/../(\w+)/([^"]*)"', trace.read_text())
+    unfinished = entries(mixed)[3:5]
+    assert sorted(opened) == sorted((run, "state.json") for run in unfinished)
