@@ -24,6 +24,7 @@ from lrscale.config import (
 from lrscale.registry import Registry, workloads
 
 Activation = Literal["linear", "tanh", "relu", "sigmoid"]
+MAX_DEPTH = 1_000  # layers, whose widths are all listed
 
 inputs = Registry("input", "lrscale.workloads")
 starts = Registry("start", "lrscale.workloads")
@@ -178,7 +179,7 @@ class GDConfig:
     Attributes:
         workload: registered name; its defaults fill what is not given.
         epochs: steps (each sees all samples).
-        depth: N, the number of layers, at least 2.
+        depth: N, the number of layers, 2 to 1,000.
         dim: rows of X.
         rank: of the target W* in Y = W*X + noise, a random partial isometry.
         input, start, step_size: ``{name: …, parameters…}``, see the classes above.
@@ -232,6 +233,8 @@ class GDConfig:
     def __post_init__(self) -> None:
         if self.depth < 2:
             raise ValueError("depth must be at least 2: the theory is of products of matrices")
+        if self.depth > MAX_DEPTH:
+            raise ValueError(f"depth must be at most {MAX_DEPTH:,}")
         if len(self.widths) != self.depth + 1:
             raise ValueError(
                 f"hidden has {len(self.widths) - 2} widths; depth {self.depth} has "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +55,15 @@ def test_arguments(tmp_path: Path, arguments: list[str]) -> None:
     with contextlib.suppress(UserError):
         override(load(str(path)), parsed(arguments))
     attempt(path, arguments)
+
+
+def test_the_command_plans_or_refuses_and_half_submits_nothing() -> None:
+    """benchmarks/fuzz.py in small: what the whole command makes of files and arguments."""
+    script = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
+    command = [sys.executable, script, "--files", "120", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)["results"]
+    assert result["value"] == 0
+    assert result["details"]["dry runs with exit code 0"] > 5
+    assert result["details"]["submissions found complete"] > 0

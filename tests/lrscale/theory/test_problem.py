@@ -93,6 +93,7 @@ def test_given_input(tmp_path):
         ({"rank": 9}, "rank 9 is above the narrowest width, 8"),
         ({"rank": 4, "hidden": 3}, "rank 4 is above the narrowest width, 3"),
         ({"depth": 1}, "depth must be at least 2"),
+        ({"depth": 10**30}, "depth must be at most 1,000"),
         ({"depth": 3, "hidden": [4]}, "hidden has 1 widths; depth 3 has 2 hidden layers"),
         ({"start": {"name": "perturbed", "alpha": 1.0, "delta": 1.0}}, "start.alpha"),
         ({"step_size": {"name": "bound", "alpha": 1.5}}, "step_size.alpha"),
