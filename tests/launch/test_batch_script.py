@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ PIECES = ["; touch HIT;", "$(touch HIT)", "`touch HIT`", "&& touch HIT", "> HIT"
 PIECES += ["\n", "'", '"', "\\", "$HOME", "$", "~", "*", "#", "!", "{a,b}", "(", " ", "\t", "\0"]
 PIECES += ["é☃", "\u202e", "a", "-x", "a" * 60]
 NASTY = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join)
-PYTHON = "/usr/bin/env"  # there on every node
+PYTHON = "interpreter"  # a stand-in on the PATH
 
 
 class Batch(NamedTuple):
@@ -35,22 +34,25 @@ class Batch(NamedTuple):
         store: of which the job is.
         script: what the stand-in for sbatch was given.
         words: of the srun command, once the script has run.
+        requeued: words that the interpreter was given when that had failed.
     """
 
     store: Store
     script: Path
     words: Path
+    requeued: Path
 
 
 @pytest.fixture
 def batch_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Batch]:
-    """A store in a folder of that name; sbatch keeps the script, srun its words."""
+    """A store in a folder of that name; sbatch keeps the script, srun its words, and fails."""
     stand_ins = tmp_path / "bin"
     stand_ins.mkdir()
-    script, words = tmp_path / "script", tmp_path / "words"
+    script, words, requeued = (tmp_path / name for name in ("script", "words", "requeued"))
     for name, body in {
         "sbatch": f'cp "$1" {script}; echo "Submitted batch job 7"',
-        "srun": f"""printf '%s\\0' "$@" > {words}""",
+        "srun": f"""printf '%s\\0' "$@" > {words}; exit 3""",
+        "interpreter": f"""printf '%s\\0' "$@" > {requeued}""",
     }.items():
         (stand_ins / name).write_text(f"#!/bin/sh\n{body}\n")
         (stand_ins / name).chmod(0o700)
@@ -64,7 +66,7 @@ def batch_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
         store.submission_dir("s").mkdir(exist_ok=True)
         store.snapshot_dir("code").mkdir(exist_ok=True)
         words.unlink(missing_ok=True)
-        return Batch(store, script, words)
+        return Batch(store, script, words, requeued)
 
     return make
 
@@ -72,7 +74,7 @@ def batch_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 def submitted(batch: Batch, profile: Profile, **resources: Any) -> list[str]:
     """The lines of the script of a job of two elements."""
     shape = {"gpus_per_node": 0, **resources}
-    array = slurm.ArrayJob("name.s.0", [["ab"], ["cd"]], shape, 2, "code", 1)
+    array = slurm.ArrayJob("name.s.0", [["ab"], ["cd"]], shape, 2, "code", 1, 2)
     assert slurm.submit(batch.store, "s", array, {"ab": {}, "cd": {}}, profile, []) == "7"
     return batch.script.read_text().splitlines()
 
@@ -137,13 +139,23 @@ def test_a_whole_script(batch_of: Callable[[str], Batch], tmp_path: Path) -> Non
         f"cd {code}",
         "unset PYTHONSAFEPATH",
         "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}",
+        f"trap '{PYTHON} -m launch.requeue {_twice(root)} s 0 $? || true' EXIT",
         "",
         "# command",
         "export SUBMITIT_EXECUTOR=slurm",
         f"srun --unbuffered --output {logs}/%j_%t_log.out' --cpus-per-task=1 "
         f"--kill-on-bad-exit=1 '--output={logs[1:]}/%A_%a_%t_log.out' '--label=a b' {PYTHON} -u -m "
         f"submitit.core._submit {logs}'",
+        "",
+        "",
+        "# teardown",
+        "trap - EXIT",
     ]
+
+
+def _twice(quoted: str) -> str:
+    """What stands in quotes, within quotes."""
+    return quoted.replace("'", """'"'"'""")
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -172,6 +184,9 @@ def test_paths_and_words_reach_srun_as_they_are(
         *("--cpus-per-task=1", "--kill-on-bad-exit=1", log, *arguments),
         *(PYTHON, *words, "-u", "-m", "submitit.core._submit", str(folder)),
     ]
+    assert batch.requeued.read_text().split("\0")[:-1] == [
+        *(*words, "-m", "launch.requeue", str(batch.store.root), "s", "0", "3"),
+    ]
     assert not list(tmp_path.rglob("HIT"))
 
 
@@ -198,7 +213,7 @@ def test_a_job_does_not_run_what_others_may_have_written(
     batch_of: Callable[[str], Batch], tmp_path: Path
 ) -> None:
     batch = batch_of("runs")
-    submitted(batch, profile_of(tmp_path, python=shlex.quote(sys.executable)))
+    submitted(batch, profile_of(tmp_path, python=PYTHON))
     batch.store.root.chmod(0o770)
     said = f"lrscale: others own the run store {batch.store.root} or may write to it: "
     assert run(batch).startswith(said)
