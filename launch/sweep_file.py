@@ -95,7 +95,7 @@ def _read(path: str, chain: tuple[str, ...]) -> str:
 def _included(include: Any, path: str) -> list[str]:
     names = [] if include is None else include if isinstance(include, list) else [include]
     for name in names:
-        if not isinstance(name, str) or not name or "\0" in name:
+        if not isinstance(name, str) or not name:
             raise UserError(
                 f"{path}: include: expected a file or a list of files, got {shown(name)}"
             )

@@ -29,6 +29,8 @@ MAX_DEPTH = 50
 """Nested blocks. libyaml composes recursively and would overflow the stack."""
 
 _TAG = "tag:yaml.org,2002:"
+# Written "\e" in quotes, they would command the terminal that a key or a note is shown on.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def read_file(path: Path, by: str = "") -> str:
@@ -60,8 +62,9 @@ def parse_yaml(text: str, file: str) -> Any:
         file: named in errors.
 
     Raises:
-        UserError: with file and line: syntax, a key given twice, a tag of another type, an
-            alias that contains itself, more than MAX_VALUES values or MAX_DEPTH levels.
+        UserError: with file and line: syntax, a key given twice, a tag of another type, a control
+            character, an alias that contains itself, more than MAX_VALUES values or MAX_DEPTH
+            levels.
     """
     try:
         _check_size(text)
@@ -97,6 +100,8 @@ def _check_size(text: str) -> None:
             if name is not None:
                 sizes[name] = count - before
         elif isinstance(event, yaml.ScalarEvent):
+            if control := _CONTROL.search(event.value):
+                raise _error(f"the control character {control[0]!r}", event.start_mark)
             count += 1
             sizes[anchor or ""] = 1
         elif isinstance(event, yaml.AliasEvent):

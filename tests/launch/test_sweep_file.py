@@ -106,7 +106,7 @@ def test_doubling_includes_are_refused(tmp_path: Path) -> None:
         ("/etc/passwd", "write it relative to this file"),
         (".", "not a file"),
         ("[3]", "expected a file or a list of files"),
-        (r'"a\0.yaml"', "expected a file or a list of files"),
+        (r'"a\0.yaml"', r"the control character '\x00'"),
         ("{a: 1}", "expected a file or a list of files"),
         ("big.yaml", "larger than 1 MiB"),
         ("latin.yaml", "not text in UTF-8"),

@@ -78,6 +78,8 @@ def test_every_float_comes_back(x: float) -> None:
         ("a: 1\n---\nb: 2", "expected a single document"),
         ("a: \x00", "f.yaml: not a text file in YAML"),
         ("a: \ud800", "f.yaml: not a text file in YAML"),
+        (r'notes: "\e]0;title\a"', r"the control character '\x1b'"),
+        ('b: 1\n"\\x9b2J": 1', r"f.yaml:2: the control character '\x9b'"),
         ("\tb: 1\n", "f.yaml:1: "),
         ("a: {lr: ${mul:2,3}}", "quote an interpolation"),
         ("[" * (MAX_DEPTH + 1), "nested blocks"),
