@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from lrscale.control import Control, Outcome
 from lrscale.errors import UserError
 from lrscale.registry import workloads
 from lrscale.store import FINISHED, State, Store, Superseded
-from lrscale.track.live import LiveTracker
+from lrscale.track.live import mirrored
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 143  # 128 + SIGTERM, as a process that a scheduler ends
@@ -118,18 +118,19 @@ def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
     since = run_dir.newest_attempt() if os.environ.get("RANK", "0") == "0" else None
     if state is not None and state.state in FINISHED:
         return None
-    try:
-        config = decode(run_dir.record()["config"])
-        _check_data(config)
-        with _mirrored(store, run_id, config, control):
+    live = run_dir.record()["config"].get("track") == "wandb"
+    with mirrored(store, run_id) if live else contextlib.nullcontext():
+        try:
+            config = decode(run_dir.record()["config"])
+            _check_data(config)
             outcome: Outcome = trainer(config.workload).run(config, run_dir, control)
-    except Superseded as error:
-        print(f"{error}; leaving it to that one", file=sys.stderr)
-        return None
-    except Exception as error:
-        how: Literal["failed", "killed"] = "killed" if _of_a_death(error) else "failed"
-        record_end(run_dir, how, _cause(error), control.job, control.requeues, since)
-        raise
+        except Superseded as error:
+            print(f"{error}; leaving it to that one", file=sys.stderr)
+            return None
+        except Exception as error:
+            how: Literal["failed", "killed"] = "killed" if _of_a_death(error) else "failed"
+            record_end(run_dir, how, _cause(error), control.job, control.requeues, since)
+            raise
     return outcome
 
 
@@ -154,21 +155,6 @@ def execute_together(store: Store, run_ids: Sequence[str], control: Control) -> 
             return
         with contextlib.suppress(Exception):  # is recorded
             execute(store, run, control)
-
-
-@contextlib.contextmanager
-def _mirrored(store: Store, run_id: str, config: Any, control: Control) -> Iterator[None]:
-    """Show what is recorded inside to Weights & Biases, where the run asks for it."""
-    if getattr(config, "track", None) != "wandb":
-        yield
-        return
-    tracker = LiveTracker(run_id, store.run(run_id).record(), store.root / "wandb")
-    control.observe = tracker
-    try:
-        yield
-    finally:
-        control.observe = None
-        tracker.close()
 
 
 def _failed_in(job: str, state: State | None) -> bool:

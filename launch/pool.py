@@ -134,7 +134,7 @@ def _has_gpu(slot: Slot) -> bool:
 
 
 def _can_share(raw: Mapping[str, Any]) -> bool:
-    if raw.get("device") == "cpu" or raw.get("track"):  # one observer sees one run
+    if raw.get("device") == "cpu" or raw.get("track"):  # each has a mirror beside it
         return False
     return hasattr(trainer(raw["workload"]), "run_together")
 

@@ -111,7 +111,7 @@ class Attempt:
         number = run_dir.begin()
         before = run_dir.metrics()
         step, saved = checkpoint.load(run_dir.path, up_to=recorded(before)) or (0, None)
-        self._metrics = run_dir.open_metrics(number, step, control.observe)
+        self._metrics = run_dir.open_metrics(number, step)
         earlier = run_dir.state()
         self._state = next_state(earlier, number, step, control.job, control.requeues)
         run_dir.write_state(self._state)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 StopReason = Literal["preempted", "timeout", "interrupted", "max_steps"]
 
@@ -30,7 +29,6 @@ class Control:
         heartbeat_seconds: how often the run tells the store where it is.
         job: the scheduler's name for this process, recorded in the run's state; empty without.
         requeues: how often the scheduler has requeued that job.
-        observe: shown every record that rank 0 writes to the run's metrics.
     """
 
     stop: StopReason | None = None
@@ -38,7 +36,6 @@ class Control:
     heartbeat_seconds: float = 10.0
     job: str = ""
     requeues: int = 0
-    observe: Callable[[Mapping[str, Any]], None] | None = None
 
     def listen(self) -> None:
         """Have TERM, USR2 and INT ask for a stop. Main thread only."""

@@ -16,6 +16,7 @@
       snapshots/<digest>/              frozen code
       index/<sweep>.json               states of ended runs (lrscale.state_index)
       locks/
+      wandb/                           the mirror's own: cursors, scratch (lrscale.track.cursor)
 
 Every file is written under a temporary name in the same folder, flushed, and renamed, so that a
 reader sees the old or the new content and never half of one.
@@ -37,7 +38,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -46,8 +47,6 @@ from lrscale.errors import UserError
 
 FORMAT = 1
 FOLDERS = ("runs", "sweeps", "submissions", "snapshots", "locks")
-
-Observer = Callable[[Mapping[str, Any]], None]
 
 RunState = Literal[
     "running", "done", "diverged", "failed",
@@ -277,13 +276,17 @@ class Store:
         return self.root / "snapshots" / digest
 
     @contextlib.contextmanager
-    def lock(self, name: str, wait_seconds: float = 60.0) -> Iterator[None]:
+    def lock(
+        self, name: str, wait_seconds: float = 60.0, stale_seconds: float = math.inf
+    ) -> Iterator[Path]:
         """Hold a store-wide lock: a folder, because renames are atomic on NFS and flock is not.
 
-        A lock whose holder has died on this host is taken over. Raises UserError when another
-        process still holds it after ``wait_seconds``.
+        A lock whose holder has died on this host is taken over, and so is one whose folder, of
+        which the holder is given the path, has not been touched for ``stale_seconds``. Raises
+        UserError when another process still holds it after ``wait_seconds``.
         """
         path = self.root / "locks" / name
+        _drop_stale(path, stale_seconds)
         deadline = time.monotonic() + wait_seconds
         while not _acquire(path):
             if time.monotonic() > deadline:
@@ -294,7 +297,7 @@ class Store:
                 )
             time.sleep(0.05)
         try:
-            yield
+            yield path
         finally:
             (path / _me()).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # the next holder may be in it by now
@@ -370,14 +373,9 @@ class RunDir:
         }
         write_json(self.state_path, stamped)
 
-    def open_metrics(
-        self, attempt: int, resumed_from: int, observe: Observer | None = None
-    ) -> MetricsWriter:
-        """The attempt's own metrics file; ``resumed_from`` is the step it starts after.
-
-        ``observe`` is shown every record that is written.
-        """
-        writer = MetricsWriter(self._metrics_path(attempt), observe)
+    def open_metrics(self, attempt: int, resumed_from: int) -> MetricsWriter:
+        """The attempt's own metrics file; ``resumed_from`` is the step it starts after."""
+        writer = MetricsWriter(self._metrics_path(attempt))
         writer.write({"kind": "attempt", "attempt": attempt, "step": resumed_from})
         return writer
 
@@ -458,14 +456,11 @@ class MetricsWriter:
     written as null.
     """
 
-    def __init__(self, path: Path, observe: Observer | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._file: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115
-        self._observe = observe
 
     def write(self, record: Mapping[str, Any]) -> None:
         self._file.write(to_json(record) + "\n")
-        if self._observe is not None:
-            self._observe(record)
 
     def flush(self) -> None:
         """To the disk: called before a checkpoint, so that no step lies behind it unrecorded."""
@@ -572,6 +567,13 @@ def _acquire(path: Path) -> bool:
         return True
     except OSError:
         return False
+
+
+def _drop_stale(path: Path, seconds: float) -> None:
+    """Remove a lock that nobody has touched for so long."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime > seconds:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _me() -> str:

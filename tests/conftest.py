@@ -13,7 +13,7 @@ from hypothesis import settings
 # sums over another number of threads differ in the last digit.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-pytest_plugins = ("browser", "finished_sweep", "local_launcher", "slurm_cluster")
+pytest_plugins = ("browser", "finished_sweep", "local_launcher", "slurm_cluster", "wandb_stand_in")
 
 # Prefixes and names of what a shell, a login node or a surrounding job may have set.
 FOREIGN = (

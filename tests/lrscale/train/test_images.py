@@ -16,6 +16,7 @@ from lrscale.config import decode, identity
 from lrscale.control import Control
 from lrscale.data import _loader
 from lrscale.errors import UserError
+from lrscale.store import MetricsWriter
 from lrscale.train import run
 from lrscale.train.order import Order
 from lrscale.workloads.imagenet import ImageNetResNet50
@@ -94,7 +95,7 @@ def test_asked_to_stop_it_leaves_at_once(
 ) -> None:
     in_workers(monkeypatch, 2)
     run_dir, control = runs.new(on_files(folder, epochs=500)), Control()
-    control.observe = lambda record: setattr(control, "stop", "timeout")
+    monkeypatch.setattr(MetricsWriter, "write", lambda *_: setattr(control, "stop", "timeout"))
     started = time.monotonic()
     outcome = run(decode(run_dir.record()["config"]), run_dir, control)
     assert (outcome.state, outcome.reason) == ("stopped", "timeout")

@@ -215,7 +215,6 @@ def upsert_run(state: State, given: Fields) -> Fields:
     else:
         key = (*state.project(given.get("entityName"), given.get("modelName")), given["name"])
     run, new = state.open_run(key)
-    run.opened += not given.get("id")
     run.fields |= {k: given[k] for k in INPUTS if given.get(k) is not None}
     if given.get("config"):
         run.config = json.loads(given["config"])

@@ -41,7 +41,6 @@ class Run:
     files: dict[str, str] = field(default_factory=dict)
     state: str = "running"
     created: str = field(default_factory=lambda: now())
-    opened: int = 0
 
     @property
     def rows(self) -> list[dict[str, Any]]:

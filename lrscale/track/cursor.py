@@ -1,0 +1,99 @@
+"""How far each run has been mirrored, and who is at it: the store's own ``wandb`` folder.
+
+STORE/wandb/
+  cursors/ab/abcd….json     of run abcd…: what a reading back has shown the server to hold
+  reports/<sweep>.json      the sweep's report on the server
+  <host>.<pid>/             scratch of the client, gone when it is done
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lrscale.store import Store, process_alive, read_json, write_json
+
+STALE_SECONDS = 600.0  # a run's lock that its holder has not touched for so long is free
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the server was seen to hold of a run.
+
+    Attributes:
+        target: the project, as ``Server.target`` has it.
+        wandb_id: the run's id there: lrscale's, unless the run was published again.
+        rows: how many.
+        digest: of these rows (``rows.digest``).
+        state, updated: the store's state of the run that this is of; the state is empty where
+            the run was left to be carried on.
+        tags: the sweeps that it was published for.
+    """
+
+    target: str
+    wandb_id: str
+    rows: int = 0
+    digest: str = ""
+    state: str = ""
+    updated: float = 0.0
+    tags: tuple[str, ...] = ()
+
+
+class Cursors:
+    """The ``wandb`` folder of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.folder = store.root / "wandb"
+
+    def read(self, run_id: str, target: str) -> Cursor:
+        """Of a run that was never mirrored into ``target``, that of nothing."""
+        raw = read_json(self._path(run_id))
+        if raw is None or raw["target"] != target:
+            return Cursor(target, run_id)
+        return Cursor(**raw | {"tags": tuple(raw["tags"])})
+
+    def write(self, run_id: str, cursor: Cursor) -> None:
+        """Replaced atomically."""
+        path = self._path(run_id)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_json(path, asdict(cursor))
+
+    @contextlib.contextmanager
+    def claim(self, run_id: str, wait_seconds: float = 0.0) -> Iterator[Path]:
+        """Be the only one who mirrors a run. The lock is to be touched now and then.
+
+        Raises UserError when another process does, and still does after ``wait_seconds``.
+        """
+        with self._store.lock(f"wandb-{run_id}", wait_seconds, STALE_SECONDS) as lock:
+            yield lock
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for the client's files, and W&B's variables that point there; the client
+        prints nothing of its own and reports its faults to nobody.
+
+        What a killed process of this host has left goes as well.
+        """
+        host = socket.gethostname()
+        for left in self.folder.glob(f"{host}.*"):
+            pid = left.name.rpartition(".")[2]
+            if pid.isdigit() and not process_alive(int(pid)):
+                shutil.rmtree(left, ignore_errors=True)
+        mine = self.folder / f"{host}.{os.getpid()}"
+        mine.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
+            os.environ[name] = str(mine)  # in $HOME unless told otherwise
+        os.environ |= {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
+        try:
+            yield mine
+        finally:
+            shutil.rmtree(mine, ignore_errors=True)
+
+    def _path(self, run_id: str) -> Path:
+        return self.folder / "cursors" / run_id[:2] / f"{run_id}.json"

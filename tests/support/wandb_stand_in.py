@@ -1,0 +1,28 @@
+"""The fixture ``wandb_server``: one stand-in for all tests of a worker, a project for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from wandb_server import WandbServer
+
+
+@pytest.fixture(scope="session")
+def _shared_wandb_server() -> Iterator[WandbServer]:
+    with WandbServer() as server:
+        yield server
+
+
+@pytest.fixture
+def wandb_server(
+    _shared_wandb_server: WandbServer,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Iterator[WandbServer]:
+    """Clients of this process and those it starts talk to it; they know of no other."""
+    server = _shared_wandb_server
+    for name, value in server.environment(request.node.name).items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.faults.clear()
