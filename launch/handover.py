@@ -240,6 +240,7 @@ def record_manifest(store: Store, sweep: Sweep, wanted: Sequence[Run]) -> None:
             }
             for run in wanted
         ],
+        **({"selection": sweep.selection} if sweep.selection is not None else {}),
     }
     store.write_sweep(sweep.name, manifest)
 

@@ -27,7 +27,7 @@ from launch.sweep_yaml import parse_yaml
 from lrscale.errors import UserError, did_you_mean
 
 COMMAND_LINE = "command line"
-_NESTED = ("grid", "random", "resources")
+_NESTED = ("grid", "random", "resources", "compare")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":  # the code beside this file, whatever copy of it is installed
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,8 +21,11 @@ from launch import terminal
 from lrscale.compare.attach import attach_sheets
 from lrscale.compare.charts import charts
 from lrscale.compare.comparison import Comparison, compare
+from lrscale.compare.final import load_final
 from lrscale.compare.gd_runs import is_gd
-from lrscale.compare.load import join_sweeps, load_runs
+from lrscale.compare.load import join_sweeps, load_runs, metric_of
+from lrscale.compare.moment import at_validation
+from lrscale.compare.protocol import joint_protocol
 from lrscale.compare.references import load_references
 from lrscale.compare.render.cells import sheets
 from lrscale.compare.render.csv import csv
@@ -62,7 +66,8 @@ def summarise(store: Store, sweep: str, console: Console) -> None:
     Raises UserError when the store has no such sweep.
     """
     comparison = load(store, [sweep])
-    _publish(store, comparison, default_folder(store, sweep), FORMATS, console)
+    folder = default_folder(store, comparison.sweep)
+    _publish(store, comparison, folder, FORMATS, console)
 
 
 def load(
@@ -78,10 +83,22 @@ def load(
         metric, by: see ``compare``.
         keep: false to write nothing.
     """
-    manifest = join_sweeps([store.read_sweep(name) for name in dict.fromkeys(sweeps)])
-    runs = load_runs(store, manifest)
+    manifests = [_chosen_from(store, store.read_sweep(name)) for name in dict.fromkeys(sweeps)]
+    names = [m["name"] for m in manifests]
+    joined = join_sweeps(manifests)
+    runs = load_runs(store, joined)
+    protocol, final = joint_protocol(manifests), load_final(store, names, runs)
+    if protocol.at == "validation":
+        runs, final = at_validation(store, runs, final, metric_of(runs, metric))
     references = load_references(store, runs, keep)
-    return attach_sheets(store, compare(runs, manifest, metric, by, *references))
+    comparison = compare(runs, joined, metric, by, *references, protocol, final)
+    return attach_sheets(store, comparison)
+
+
+def _chosen_from(store: Store, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The sweep itself, or that whose choices it reports."""
+    selection = manifest.get("selection")
+    return manifest if selection is None else store.read_sweep(selection["sweep"])
 
 
 def default_folder(store: Store, sweep: str) -> Path:
@@ -155,7 +172,7 @@ def _write_latex(c: Comparison, made: Sequence[Sheet], figures: Figures) -> dict
 
 def _write_csv(c: Comparison, made: Sequence[Sheet], figures: Figures) -> dict[str, str]:
     files = {f"{sheet.name}.csv": csv(sheet, c) for sheet in made}
-    return {**files, "runs.csv": c.runs.to_csv(index=False)}
+    return {**files, "runs.csv": c.every_run.to_csv(index=False)}
 
 
 def _write_json(c: Comparison, made: Sequence[Sheet], figures: Figures) -> dict[str, str]:

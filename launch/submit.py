@@ -16,7 +16,7 @@ if __name__ == "__main__":  # the code beside this file, whatever copy of it is 
 
 from rich.console import Group
 
-from launch import handover, preflight, summary, terminal
+from launch import final, handover, preflight, summary, terminal
 from launch.backends import debug, local, slurm
 from launch.cluster import require_controller
 from launch.handover import Options, Plan
@@ -104,6 +104,10 @@ def _read(arguments: argparse.Namespace) -> Request:
     checked = preflight.check(expansion, sweep, profile, ranks)
     options = Options(check_retry(arguments.retry), arguments.force)
     store = terminal.run_store(arguments.runs)
+    if arguments.final is not None:
+        sweep = final.reporting(store, sweep, checked.wanted, arguments.final)
+        expansion = final.chosen_only(sweep)
+        checked = preflight.check(expansion, sweep, profile, ranks)
     if backend == "slurm":
         slurm.check_store(store.root)
     return Request(sweep, expansion, checked, store, backend, profile, options)
@@ -275,6 +279,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--force", action="store_true", help="run everything afresh, finished runs as well"
+    )
+    parser.add_argument(
+        "--final",
+        type=int,
+        metavar="N",
+        help="freeze the choice of each arm and run it on N seeds that tuning did not use",
     )
     parser.add_argument("--run", metavar="ID", help="with --backend debug: which run")
     parser.add_argument(

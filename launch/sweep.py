@@ -21,7 +21,8 @@ from launch.requeue import MAX_RETRIES
 from launch.space import MAX_RUNS
 from launch.sweep_file import NAME, NAME_RULE, Text, load, varied
 from launch.values import shown
-from lrscale.errors import UserError
+from lrscale.compare.protocol import Protocol, protocol_of
+from lrscale.errors import ConfigError, UserError
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,13 @@ class Sweep:
         per_gpu: runs that share one GPU.
         max_retries: tries in a row of a run that is killed, or reaches its time limit, and makes
             no checkpoint.
+        protocol: how its arms are to be compared.
         text: the whole merged mapping, in the shape of a sweep file.
         quick: the rules that ``--quick`` has applied; none without it.
         pins: run keys that the command line fixes, and the rules of ``--quick``.
         key_files: dotted key of ``text`` → the file that gave it, or ``command line``.
+        selection: of another sweep, whose chosen points this one reports (see
+            ``lrscale.compare.final``); None for a sweep of its own.
     """
 
     name: str
@@ -52,10 +56,12 @@ class Sweep:
     minutes_per_run: float | None
     per_gpu: int
     max_retries: int
+    protocol: Protocol
     text: Mapping[str, Any]
     quick: Mapping[str, Any]
     pins: Pins
     key_files: Mapping[str, str]
+    selection: Mapping[str, Any] | None = None
 
     def where(self, key: str) -> str:
         """``file: key`` for a dotted key of the sweep, such as ``grid.optimizer.lr``."""
@@ -148,6 +154,7 @@ def read(path: str | Path, overrides: Sequence[str] = (), quick: bool = False) -
         minutes_per_run=values.get("minutes_per_run"),
         per_gpu=values.get("per_gpu", 1),
         max_retries=values.get("max_retries", MAX_RETRIES),
+        protocol=_protocol(text),
         text=values,
         quick=(values.get("quick") or {}) if quick else {},
         pins=pins,
@@ -165,6 +172,7 @@ def expand(sweep: Sweep) -> Expansion:
     """
     names = sweep.text.get("arms") or [""]
     arms = [prepare(name, sweep.text, sweep.pins, sweep.where) for name in names]
+    _check_pairs(sweep, arms)
     count = sum(arm.count for arm in arms)
     if count > MAX_RUNS:
         raise UserError(f"{sweep.path}: asks for {count:,} runs; a sweep has at most {MAX_RUNS:,}")
@@ -234,6 +242,20 @@ def _check_plain_values(sweep: Sweep) -> None:
     ):
         at = sweep.where("minutes_per_run")
         raise UserError(f"{at}: expected a number greater than 0, got {shown(minutes)}")
+
+
+def _protocol(text: Text) -> Protocol:
+    try:
+        return protocol_of(text.values)
+    except ConfigError as error:
+        lines = [f"{text.files.get(p.key, text.files['compare'])}: {p}" for p in error.problems]
+        raise UserError("\n".join(lines)) from None
+
+
+def _check_pairs(sweep: Sweep, arms: Sequence[Arm]) -> None:
+    if sweep.protocol.paired and len({tuple(sorted(arm.seeds)) for arm in arms}) > 1:
+        at = sweep.where("compare.paired")
+        raise UserError(f"{at}: arms with different seeds make no pairs: give all the same seeds")
 
 
 def _check_count(sweep: Sweep, key: str, value: Any, other: Any) -> None:

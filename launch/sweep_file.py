@@ -23,12 +23,12 @@ ARM_KEYS = ("grid", "zip", "random", "exclude", "seeds", "resources")
 TOP_LEVEL: tuple[str, ...] = (
     *("name", "notes", "include", "run", "arms"),
     *ARM_KEYS,
-    *("parallel", "runs_per_task", "minutes_per_run", "per_gpu", "max_retries", "quick"),
+    *("parallel", "runs_per_task", "minutes_per_run", "per_gpu", "max_retries", "quick", "compare"),
 )
 RANDOM_KEYS = ("trials", "sampler", "seed", "space")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 NAME_RULE = "up to 100 letters, digits, '.', '_', '+' and '-', the first a letter or digit"
-_BLOCKS = ("run", "arms", "grid", "random", "resources", "quick")
+_BLOCKS = ("run", "arms", "grid", "random", "resources", "quick", "compare")
 _LISTS_OF_BLOCKS = ("zip", "exclude")
 
 

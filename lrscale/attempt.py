@@ -171,9 +171,10 @@ class Attempt:
         summary: Record,
         cause: str = "",
         evaluated: int | None = None,
+        predictions: bytes | None = None,
     ) -> None:
         """The run has ended: write ``summary``, with the metrics of one evaluation: that at
-        step ``evaluated``, or the last."""
+        step ``evaluated``, or the last; and ``predictions`` (see ``lrscale.predictions``)."""
         if not self._writes:
             return
         self._metrics.close()
@@ -189,5 +190,5 @@ class Attempt:
             **summary,
         }
         ended = replace(self._state, state=state, step=step, epoch=epoch, cause=cause)
-        self._run_dir.finish(ended, summary)
+        self._run_dir.finish(ended, summary, predictions)
         checkpoint.remove(self._run_dir.path)

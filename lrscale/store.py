@@ -346,6 +346,13 @@ class RunDir:
     def summary(self) -> dict[str, Any] | None:
         return read_json(self.path / "summary.json")
 
+    def predictions(self) -> bytes | None:
+        """What ``lrscale.predictions`` reads; None for a run that has left none."""
+        try:
+            return (self.path / "predictions.npz").read_bytes()
+        except FileNotFoundError:
+            return None
+
     # --- writing: one attempt at a time
 
     def begin(self) -> int:
@@ -379,8 +386,11 @@ class RunDir:
         writer.write({"kind": "attempt", "attempt": attempt, "step": resumed_from})
         return writer
 
-    def finish(self, state: State, summary: Mapping[str, Any]) -> None:
-        """Write the summary, join the attempts' metrics into one file, then set the end state.
+    def finish(
+        self, state: State, summary: Mapping[str, Any], predictions: bytes | None = None
+    ) -> None:
+        """Write predictions, where there are any, and the summary, join the attempts' metrics into
+        one file, then set the end state.
 
         In this order, so that a cut at any point leaves a run that is still unfinished and
         finishes again to the same files.
@@ -388,6 +398,8 @@ class RunDir:
         self.check_current(state.attempt)
         lines = [json.dumps(record) for record in self.metrics()]
         write_text(self.path / "metrics.jsonl", "".join(line + "\n" for line in lines))
+        if predictions is not None:
+            write_bytes(self.path / "predictions.npz", predictions)
         write_json(self.path / "summary.json", summary, indent=1)
         self.write_state(state)
         attempts = map(self._metrics_path, self._attempts())

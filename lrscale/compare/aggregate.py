@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -108,21 +108,50 @@ def points(runs: pd.DataFrame, metric: Metric, keys: Sequence[str]) -> pd.DataFr
     return _frame(rows)
 
 
-def select(table: pd.DataFrame, by: Sequence[str], metric: Metric) -> pd.DataFrame:
+def select(
+    table: pd.DataFrame,
+    by: Sequence[str],
+    metric: Metric,
+    frozen: Collection[tuple[str, str]] = (),
+) -> pd.DataFrame:
     """The best point of each group of points, by validation; groups best first.
 
-    ``table`` comes from ``points``; ``by`` names columns of it. Beside the chosen point's own
+    ``table`` comes from ``points``; ``by`` names columns of it. A group that holds ``frozen``
+    ones, arm and point, chooses among these. Beside the chosen point's own
     columns: ``points`` of the group and ``decided_points`` (every seed finished or diverged),
     ``selected`` (False where no point has a value to be chosen by) and the group's counted states.
     """
     rows = []
     for _, group in table.groupby(list(by), dropna=False):
         ordered = sorted(map(_record, group.to_dict("records")), key=lambda r: _rank(r, metric))
+        ordered.sort(key=lambda r: (r["arm"], r["point"]) not in frozen)  # stable
         sums = {state: int(group[state].sum()) for state in COUNTED}
         decided = sum(row["done"] + row["diverged"] == row["planned"] for row in ordered)
         best = {"points": len(ordered), "decided_points": decided}
         rows.append(ordered[0] | sums | best | {"selected": _tier(ordered[0], metric) < 3})
     rows.sort(key=lambda row: _rank(row, metric))
+    return _frame(rows)
+
+
+def report_on(groups: pd.DataFrame, reported: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Groups whose chosen points report other runs than those that chose them.
+
+    Every measure but the one that chose is that of ``reported``, from ``points``, where it has
+    the chosen point; its runs are counted beside the others. New columns: ``reported_seeds`` and
+    ``reported_planned``, empty for a group that has no such runs.
+    """
+    chose = f"metrics.{metric.select}." if metric.select != metric.report else "config."
+    known = {(row["arm"], row["point"]): row for row in map(_record, reported.to_dict("records"))}
+    rows = []
+    for row in map(_record, groups.to_dict("records")):
+        found = known.get((row["arm"], row["point"])) if row["selected"] else None
+        seeds = {"reported_seeds": None, "reported_planned": None}
+        if found is not None:
+            results = {k: v for k, v in found.items() if k.rpartition(".")[2] in PARTS}
+            row |= {k: v for k, v in results.items() if not k.startswith((chose, "config."))}
+            row |= {state: row[state] + found[state] for state in COUNTED}
+            seeds = {"reported_seeds": found["seeds"], "reported_planned": found["planned"]}
+        rows.append(row | seeds)
     return _frame(rows)
 
 

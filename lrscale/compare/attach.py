@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+
+import numpy as np
 
 from lrscale.compare.comparison import Comparison
+from lrscale.compare.difference_sheet import difference_sheets
 from lrscale.compare.gd_runs import is_gd, load_gd
 from lrscale.compare.gd_sheets import sheets as gd_sheets
+from lrscale.compare.mean_sheet import mean_sheet
+from lrscale.compare.samples import Sample
+from lrscale.compare.sheet import Sheet
+from lrscale.predictions import unpack
 from lrscale.store import Store
 
 
 def attach_sheets(store: Store, comparison: Comparison) -> Comparison:
     """The comparison with every sheet that its runs have something for, in reading order."""
-    found = gd_sheets(load_gd(store, comparison)) if is_gd(comparison.runs) else []
-    return replace(comparison, sheets=found)
+    found: list[Sheet | None] = [mean_sheet(comparison)]
+    found += difference_sheets(comparison, partial(load_correct, store))
+    found += gd_sheets(load_gd(store, comparison)) if is_gd(comparison.runs) else []
+    return replace(comparison, sheets=[sheet for sheet in found if sheet is not None])
+
+
+def load_correct(store: Store, sample: Sample) -> np.ndarray | None:
+    """Whether each seed had each test example right: (seeds, examples); None where that is not
+    on record."""
+    files = [store.run(run_id).predictions() for run_id in sample.reported["id"]]
+    rows = [unpack(content).correct for content in files if content is not None]
+    if len(rows) < len(files) or len({len(row) for row in rows}) > 1:
+        return None
+    return np.stack(rows)

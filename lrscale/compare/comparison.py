@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from lrscale.compare.aggregate import points, select, sort_key, varied_keys
+from lrscale.compare.aggregate import points, report_on, select, sort_key, varied_keys
+from lrscale.compare.final import Final
 from lrscale.compare.load import Metric, metric_of
+from lrscale.compare.protocol import NOTHING_FIXED, Protocol
 from lrscale.compare.provenance import Provenance, provenance, selection_rule, warnings
 from lrscale.compare.sheet import Sheet
 from lrscale.data.reference import Reference
@@ -30,6 +32,8 @@ class Comparison:
         groups: the chosen point of each group, from ``aggregate.select``.
         provenance, warnings: what the numbers come from, and reasons to doubt them.
         references: lines of methods without a network, beneath every table.
+        protocol: what the sweep file fixes about the comparison.
+        final: the frozen selection and the runs on other seeds that report it; None without.
         sheets: further tables, ready to be shown (see ``attach.attach_sheets``).
     """
 
@@ -44,7 +48,19 @@ class Comparison:
     provenance: Provenance
     warnings: list[str]
     references: Sequence[Reference] = ()
+    protocol: Protocol = NOTHING_FIXED
+    final: Final | None = None
     sheets: Sequence[Sheet] = ()
+
+    @property
+    def every_run(self) -> pd.DataFrame:
+        """``runs``, and those that report other seeds; ``phase`` tells them apart."""
+        if self.final is None:
+            return self.runs
+        parts = {"tuning": self.runs, "reporting": self.final.runs}
+        frames = [runs.assign(phase=phase) for phase, runs in parts.items()]
+        joined: pd.DataFrame = pd.concat(frames, ignore_index=True)
+        return joined
 
     @property
     def caption(self) -> str:
@@ -58,7 +74,9 @@ class Comparison:
             f"Reference: {reference.name}, fitted once to the training split of {reference.data}."
             for reference in self.references
         ]
-        return " ".join([selection_rule(self.metric), *fitted, str(self.provenance)])
+        return " ".join(
+            [selection_rule(self.metric, self.protocol, self.final), *fitted, str(self.provenance)]
+        )
 
 
 @dataclass(frozen=True)
@@ -87,17 +105,26 @@ def compare(
     by: Sequence[str] = ("arm",),
     references: Sequence[Reference] = (),
     missing: Sequence[str] = (),
+    protocol: Protocol = NOTHING_FIXED,
+    final: Final | None = None,
 ) -> Comparison:
     """Compare the groups of ``by`` (``arm`` or dotted configuration keys) at their best points.
 
-    ``references`` and why some are ``missing`` come from ``load_references``.
+    Arms that run several workloads are compared workload by workload. Frozen points are the
+    choice of their arms. ``references`` and why some are ``missing`` come from
+    ``load_references``, ``final`` from ``load_final``.
     Raises UserError for a key that no run has and for a metric that none has recorded.
     """
     measure = metric_of(runs, metric)
-    groupers = [_column(runs, key) for key in by]
+    each = ["config.workload", "arm"] if _crosses_workloads(runs) else ["arm"]
+    groupers = each if tuple(by) == ("arm",) else [_column(runs, key) for key in by]
     keys = varied_keys(runs)
-    table = points(runs, measure, sorted({*keys, *by} - {"arm"}))
-    groups = select(table, groupers, measure)
+    shown = sorted({*keys, *map(plain, groupers)} - {"arm"})
+    table = points(runs, measure, shown)
+    frozen = final.chosen if final is not None and "arm" in groupers else ()
+    groups = select(table, groupers, measure, frozen)
+    if final is not None:
+        groups = report_on(groups, points(final.runs, measure, shown), measure)
     chosen = {(row["arm"], row["point"]) for row in groups.to_dict("records") if row["selected"]}
     names = zip(table["arm"], table["point"], strict=True)
     return Comparison(
@@ -109,12 +136,14 @@ def compare(
         runs=runs,
         points=table.assign(best=[name in chosen for name in names]),
         groups=groups,
-        provenance=provenance(runs),
+        provenance=provenance(runs, final),
         warnings=[
-            *warnings(runs, table, select(table, ["arm"], measure), keys, measure),
+            *warnings(runs, table, select(table, each, measure), keys, measure, final),
             *missing,
         ],
         references=references,
+        protocol=protocol,
+        final=final,
     )
 
 
@@ -144,6 +173,11 @@ def tables(comparison: Comparison) -> list[Table]:
 def plain(column: str) -> str:
     """``config.optimizer.lr`` as the sweep file has it: ``optimizer.lr``."""
     return column.removeprefix("config.").removeprefix("metrics.")
+
+
+def _crosses_workloads(runs: pd.DataFrame) -> bool:
+    column = "config.workload"
+    return column in runs and bool(runs.groupby("arm")[column].nunique().max() > 1)
 
 
 def _column(runs: pd.DataFrame, key: str) -> str:

@@ -62,9 +62,10 @@ def load_runs(store: Store, manifest: Mapping[str, Any]) -> pd.DataFrame:
 
     Columns: ``id, arm, seed, trial``; ``point``, the run's place in its grid as canonical JSON;
     ``state`` (the store's, or ``missing``), ``ended`` in Unix seconds; provenance (``data, code,
-    device, hardware, versions, mixed``); ``seconds.*`` and ``steps_per_second``; ``config.*``, the
-    flattened configuration (lists as JSON); ``metrics.*`` at the last step: NaN where nothing was
-    recorded, inf where what was recorded is not finite. Raises UserError for an empty sweep.
+    device, hardware, versions, mixed``); ``seconds.*`` and ``steps_per_second``; ``examples.*``,
+    the size of each split; ``config.*``, the flattened configuration (lists as JSON);
+    ``metrics.*`` at the last step: NaN where nothing was recorded, inf where what was recorded is
+    not finite. Raises UserError for an empty sweep.
     """
     if not manifest["runs"]:
         raise UserError(f"sweep '{manifest['name']}' has no runs")
@@ -114,6 +115,11 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def point_key(point: Mapping[str, Any]) -> str:
+    """A place in a grid as canonical JSON."""
+    return json.dumps(flatten(point), sort_keys=True)
+
+
 def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
     state = run.state()
     point = flatten(entry["point"])
@@ -122,7 +128,7 @@ def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
         "arm": _arm(entry),
         "seed": entry["seed"],
         "trial": entry.get("trial"),
-        "point": json.dumps(point, sort_keys=True),
+        "point": point_key(point),
         "state": state.state if state else MISSING,
         "cause": state.cause if state else "",
         "ended": state.updated if state and state.state in FINISHED else None,
@@ -155,6 +161,7 @@ def _results(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
     row |= {key: summary.get(key) for key in ("step", "epoch", "parameters", "peak_memory_bytes")}
     row |= {f"seconds.{part}": value for part, value in seconds.items()}
+    row |= {f"examples.{split}": n for split, n in (summary.get("examples") or {}).items()}
     return row | {
         # The store writes null for a number that is not finite.
         f"metrics.{name}": math.inf if value is None or not math.isfinite(value) else float(value)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from lrscale.compare.aggregate import sort_key
+from lrscale.compare.final import Final
 from lrscale.compare.load import Metric
+from lrscale.compare.protocol import Protocol
 
 # Last parts of keys that hold a learning rate.
 RATES = ("lr", "eta")
 FEW_SEEDS = 3
+MOMENTS = {"last": "at the last step", "validation": "at the best evaluation by validation"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Provenance:
         hardware, software: of the finished runs.
         seeds: those planned.
         quick: some runs were made by ``--quick``.
+        reporting_seeds: those of the runs that report chosen points, where there are such.
     """
 
     data: list[str]
@@ -34,6 +39,7 @@ class Provenance:
     software: list[str]
     seeds: list[int]
     quick: bool = False
+    reporting_seeds: list[int] = field(default_factory=list)
 
     @property
     def data_title(self) -> str:
@@ -42,16 +48,26 @@ class Provenance:
     def __str__(self) -> str:
         parts = [
             f"Data: {self.data_title}.",
-            f"Seeds: {seeds_text(self.seeds)}.",
+            f"Seeds: {self.seeds_text}.",
             f"Code: {'; '.join(self.code) or 'unknown'}.",
             f"Hardware: {'; '.join(self.hardware) or 'unknown'}.",
             f"Software: {'; '.join(self.software) or 'unknown'}.",
         ]
         return " ".join(parts)
 
+    @property
+    def seeds_text(self) -> str:
+        if not self.reporting_seeds:
+            return seeds_text(self.seeds)
+        tuning, reporting = seeds_text(self.seeds), seeds_text(self.reporting_seeds)
+        return f"{tuning} for tuning, {reporting} for reporting"
 
-def provenance(runs: pd.DataFrame) -> Provenance:
+
+def provenance(runs: pd.DataFrame, final: Final | None = None) -> Provenance:
     """What the runs were made with, as far as they have started and finished."""
+    tuning_seeds = runs["seed"]
+    if final is not None:
+        runs = pd.concat([runs, final.runs])
     data = _distinct(runs, "data")
     named = _distinct(runs, "config.data.name") or ["unknown"]
     return Provenance(
@@ -59,21 +75,37 @@ def provenance(runs: pd.DataFrame) -> Provenance:
         code=_distinct(runs, "code"),
         hardware=_distinct(runs, "hardware"),
         software=_distinct(runs, "versions"),
-        seeds=sorted({int(seed) for seed in runs["seed"]}),
+        seeds=sorted({int(seed) for seed in tuning_seeds}),
+        reporting_seeds=[] if final is None else sorted({int(seed) for seed in final.runs["seed"]}),
         quick=bool(_quick(runs)),
     )
 
 
-def selection_rule(metric: Metric) -> str:
+def selection_rule(metric: Metric, protocol: Protocol, final: Final | None) -> str:
     """How points were chosen and what a cell means, in words."""
     best = "highest" if metric.direction == "max" else "lowest"
-    report = f"; {words(metric.report)} is reported there" if metric.report != metric.select else ""
+    moment = MOMENTS[protocol.at]
+    chosen = (
+        f"Chosen: the point with the {best} mean {words(metric.select)} {moment} over its "
+        f"{'tuning ' if final else ''}seeds"
+    )
+    if final is not None:
+        dates = " and ".join(dict.fromkeys(map(_date, final.when)))
+        chosen += (
+            f", frozen on {dates}; {words(metric.report)} and times there are of runs on other "
+            "seeds, made afterwards"
+        )
+    elif metric.report != metric.select:
+        chosen += f"; {words(metric.report)} is reported there"
     return (
-        f"Chosen: the point with the {best} mean {words(metric.select)} at the last step over its "
-        f"seeds{report}. ± is the standard deviation over seeds. Where a planned seed did not "
+        f"{chosen}. ± is the standard deviation over seeds. Where a planned seed did not "
         "finish there is no mean, but a median with divergence as worst. A point with a diverged "
         "seed is chosen only if there is no clean one."
     )
+
+
+def _date(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(when))
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
@@ -94,15 +126,23 @@ def warnings(
     arms: pd.DataFrame,
     keys: Sequence[str],
     metric: Metric,
+    final: Final | None = None,
 ) -> list[str]:
-    """One sentence for each reason to doubt the tables. ``arms`` is the selection by arm."""
+    """One sentence for each reason to doubt the tables.
+
+    Args:
+        arms: the choice of each arm that validation would make now, from ``select``.
+    """
+    everything = runs if final is None else pd.concat([runs, final.runs])
     return [
-        *_shrunk(runs),
-        *_unfinished(runs),
-        *_few_seeds(points),
-        *_selection(arms, metric),
+        *_shrunk(everything),
+        *_unfinished(runs, "runs"),
+        *([] if final is None else _unfinished(final.runs, "runs that report")),
+        *_few_seeds(points, final),
+        *_selection(arms, metric, final),
+        *([] if final is None else _frozen(runs, arms, metric, final)),
         *_edges(points, arms, keys),
-        *_mixed(runs),
+        *_mixed(everything),
     ]
 
 
@@ -116,15 +156,17 @@ def _shrunk(runs: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _unfinished(runs: pd.DataFrame) -> Iterator[str]:
+def _unfinished(runs: pd.DataFrame, which: str) -> Iterator[str]:
     without = runs["state"][runs["state"] != "done"].value_counts()
     if len(without):
         states = ", ".join(f"{count} {state}" for state, count in sorted(without.items()))
-        yield f"{without.sum()} of {len(runs)} runs have no final result: {states}"
+        yield f"{without.sum()} of {len(runs)} {which} have no final result: {states}"
 
 
-def _few_seeds(points: pd.DataFrame) -> Iterator[str]:
+def _few_seeds(points: pd.DataFrame, final: Final | None) -> Iterator[str]:
     fewest = int(points["planned"].min())
+    if final is not None:
+        fewest = int(final.runs.groupby(["arm", "point"])["seed"].nunique().min())
     if fewest < FEW_SEEDS:
         yield (
             f"fewer than {FEW_SEEDS} seeds ({fewest}) for some points: the spread over seeds is "
@@ -132,12 +174,12 @@ def _few_seeds(points: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _selection(arms: pd.DataFrame, metric: Metric) -> Iterator[str]:
+def _selection(arms: pd.DataFrame, metric: Metric, final: Final | None) -> Iterator[str]:
     sizes = {str(arm): int(n) for arm, n in zip(arms["arm"], arms["points"], strict=True)}
     searched = max(sizes.values()) > 1
     if searched and metric.select == metric.report:
         yield f"points were chosen on the {words(metric.report)} that is reported for them"
-    if searched:
+    if searched and final is None:
         yield "points were chosen and reported on the same seeds, which flatters the chosen ones"
     if len(set(sizes.values())) > 1:
         counts = ", ".join(f"{arm} {n}" for arm, n in sorted(sizes.items()))
@@ -146,6 +188,20 @@ def _selection(arms: pd.DataFrame, metric: Metric) -> Iterator[str]:
         if row["decided_points"] < row["points"]:
             ended = f"{row['decided_points']} of {row['points']} points"
             yield f"{row['arm']}: provisional, only {ended} have an end for every seed"
+
+
+def _frozen(runs: pd.DataFrame, arms: pd.DataFrame, metric: Metric, final: Final) -> Iterator[str]:
+    if final.tuning != frozenset(runs["id"]):
+        yield "the selection was frozen from other runs than the sweep has now"
+    if final.metrics != (metric.select,):
+        chose = " and ".join(map(words, final.metrics))
+        yield f"the frozen points were chosen by {chose}, not by {words(metric.select)}"
+        return
+    for row in arms.to_dict("records"):
+        if not any(arm == row["arm"] for arm, _ in final.chosen):
+            yield f"{row['arm']}: no frozen point; chosen and reported on the same seeds"
+        elif row["selected"] and (row["arm"], row["point"]) not in final.chosen:
+            yield f"{row['arm']}: validation would choose another point now than the frozen one"
 
 
 def _edges(points: pd.DataFrame, arms: pd.DataFrame, keys: Sequence[str]) -> Iterator[str]:

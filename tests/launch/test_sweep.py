@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from launch.sweep import Expansion, expand, read
+from lrscale.compare.protocol import Protocol
 from lrscale.errors import UserError
 
 
@@ -264,6 +265,19 @@ def test_without_anything_to_vary_there_is_one_run(sweep_of: Any) -> None:
             "run: {v: ..}\ngrid: {data: [{root: a}, {root: '${v}/b'}]}",
             "grid.data.root: '../b': no '..'",
         ),
+        ("compare: sgd", "compare: expected a mapping"),
+        ("compare: {baselin: a}", "compare.baselin: unknown key (did you mean 'baseline'?)"),
+        (
+            "arms: {adam: {}}\ncompare: {baseline: adm}",
+            "no arm of the sweep (did you mean 'adam'?)",
+        ),
+        ("compare: {baseline: a}", "the sweep has no arms"),
+        ("compare: {paired: true}", "pairs need an arm to be compared with"),
+        ("compare: {at: best}", "compare.at: should be 'last' or 'validation'"),
+        (
+            "arms: {a: {}, b: {seeds: 2}}\ncompare: {baseline: a, paired: true}",
+            "compare.paired: arms with different seeds make no pairs",
+        ),
         ("run: {a: '${b}'}", "run.a: ${b} is not among the keys of this run"),
         ("run: {a: 1}\nexclude: [{a: 1}]", "leaves no run of 1"),
         ("grid: {a: {range: 1000}, b: {range: 1000}}", "1,000,000 runs; a sweep has at most"),
@@ -283,6 +297,14 @@ def test_the_folder_of_data_is_free_when_written_out(sweep_of: Any) -> None:
     assert run.config["data"]["root"] == "../data"
     (run,) = sweep_of("run: {v: mnist, data: {root: '/data/${v}..x'}}")
     assert run.config["data"]["root"] == "/data/mnist..x"
+
+
+def test_the_comparison_is_no_part_of_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text("arms: {a: {}, b: {}}\ncompare: {baseline: a}")
+    assert read(path).protocol == Protocol("a", paired=False, at="last")
+    assert read(path, ["compare.baseline=b", "compare.paired=true"]).protocol == Protocol("b", True)
+    assert expand(read(path)) == expand(read(path, ["compare=null"]))
 
 
 def test_all_unknown_keys_at_once(sweep_of: Any) -> None:

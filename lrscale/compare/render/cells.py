@@ -46,14 +46,16 @@ def cells(table: Table, comparison: Comparison) -> tuple[list[str], list[list[st
     shown = [metric.select, metric.report, *metric.also]
     measures = [f"metrics.{name}" for name in dict.fromkeys(shown)]
     headers = short_names([plain(label) for label in table.labels])
-    headers += [*(["chosen"] if table.chosen else []), "n"]
+    reported = "reported_planned" in table.rows
+    headers += [*(["chosen"] if table.chosen else []), "n", *(["n reported"] if reported else [])]
     headers += [*map(_header, measures), "training s", "steps/s", "runs"]
     headers += [] if table.chosen else ["best"]
     rows = []
     for row in table.rows.to_dict("records"):
         cell = [value_cell(row[label]) for label in table.labels]
         cell += [_chosen(row, table.chosen)] if table.chosen else []
-        cell += [_finished(row, measures[0])]
+        cell += [_finished(row, measures[0], "planned")]
+        cell += [_finished(row, f"metrics.{metric.report}", "reported_planned")] if reported else []
         cell += [statistic_cell(row, measure) for measure in [*measures, "seconds.training"]]
         cell += [_rate(row), _states(row)]
         cell += [] if table.chosen else ["✓" if row.get("best") else ""]
@@ -132,9 +134,11 @@ def _rate(row: Mapping[Any, Any]) -> str:
     return "–" if pd.isna(mean) else numbers([mean])[0]
 
 
-def _finished(row: Mapping[Any, Any], measure: str) -> str:
-    """``3``, or ``2/3`` where not every planned seed finished."""
-    n, planned = row.get(f"{measure}.n", 0), row["planned"]
+def _finished(row: Mapping[Any, Any], measure: str, of: str) -> str:
+    """``3``, or ``2/3`` where not every planned seed finished; ``–`` where none was planned."""
+    if pd.isna(row[of]):
+        return "–"
+    n, planned = int(row.get(f"{measure}.n", 0)), int(row[of])
     return str(planned) if n == planned else f"{n}/{planned}"
 
 

@@ -23,7 +23,7 @@ from lrscale.compare.answer import answer
 from lrscale.compare.charts import Chart
 from lrscale.compare.comparison import Comparison, plain
 from lrscale.compare.load import is_share
-from lrscale.compare.provenance import seeds_text, selection_rule, words
+from lrscale.compare.provenance import selection_rule, words
 from lrscale.compare.render.cells import numbers, short_names, value_cell
 from lrscale.compare.sheet import Sheet
 
@@ -117,10 +117,11 @@ def _final(values: pd.Series[Any], percent: bool) -> list[str]:
 def _provenance(c: Comparison, made: datetime) -> list[tuple[str, str]]:
     found = c.provenance
     references = [f"{r.name}, fitted once to the training split of {r.data}" for r in c.references]
+    rule = selection_rule(c.metric, c.protocol, c.final)
     pairs = [
-        ("Chosen and reported", selection_rule(c.metric).removeprefix("Chosen: ")),
+        ("Chosen and reported", rule.removeprefix("Chosen: ")),
         ("Data", found.data_title),
-        ("Seeds", seeds_text(found.seeds)),
+        ("Seeds", found.seeds_text),
         ("Code", "; ".join(found.code)),
         ("Hardware", "; ".join(found.hardware)),
         ("Software", "; ".join(found.software)),

@@ -93,7 +93,9 @@ def test_what_a_finished_run_leaves(runs: Runs):
     run_dir = runs.new(TINY)
     runs.here(run_dir, cuts=[10], job="123_4")
     names = {path.name for path in run_dir.path.iterdir()}
-    assert names == {"config.json", "metrics.jsonl", "state.json", "summary.json"}
+    assert names == {
+        "config.json", "metrics.jsonl", "predictions.npz", "state.json", "summary.json",
+    }  # fmt: skip
     state, summary = run_dir.state(), run_dir.summary()
     assert state is not None
     assert summary is not None
