@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lrscale.data.part import Part
 from lrscale.data.source import Source, Split
+from lrscale.data.subset import Subset
 from lrscale.errors import UserError
 from lrscale.monitor import Monitor, Watch
 from lrscale.optim.micro_batch import MicroBatch
@@ -169,7 +169,7 @@ def build(config: TrainConfig, runtime: Runtime) -> Task:
         _smooth_labels(workload, config.label_smoothing)
     source: Source = config.data.open(runtime.device)
     if config.train_examples is not None:
-        source = Part(source, config.train_examples)
+        source = Subset(source, config.train_examples)
     order = Order(
         source.size("train"),
         config.batch_size,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Part:
+class Subset:
     """A source with so many training examples, evenly spread over its split; validation and test
     stay whole. Implements ``Source``.
 
