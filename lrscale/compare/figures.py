@@ -196,7 +196,9 @@ def _title(figure: Figure, text: str, made: Provenance) -> None:
     """What is shown, of which data, over which seeds."""
     seeds = seeds_text(made.seeds)
     over = f"mean and range over seeds {seeds}" if len(made.seeds) > 1 else f"seed {seeds}"
-    figure.suptitle(f"{text}\n{made.data_title}\n{over}", x=0.01, ha="left", fontsize=11)
+    letters = int(12 * figure.get_size_inches()[0])  # that a line of this size has room for
+    data = textwrap.fill(made.data_title, letters)
+    figure.suptitle(f"{text}\n{data}\n{over}", x=0.01, ha="left", fontsize=11)
 
 
 def _legend(figure: Figure, more: Sequence[Line2D] = ()) -> None:

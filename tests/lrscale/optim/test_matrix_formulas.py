@@ -245,12 +245,23 @@ def test_transcription_of_the_paper(rule: Any, component: Any, starts: list[Arra
         np.testing.assert_allclose(found, rule(component, start), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 7), (2, 7, 3), (1, 20, 20)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (2, 3, 7), (2, 7, 3), (1, 20, 20), (2, 5, 40), (2, 40, 5)]
+)
 def test_orthogonalisation_acts_on_singular_values_alone(shape: tuple[int, ...]) -> None:
     matrices = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     found = orthogonalise(matrices, 5)
     for matrix, result in zip(matrices, found, strict=True):
         np.testing.assert_allclose(result.numpy(), orthogonal(matrix.numpy(), 5), atol=1e-10)
+
+
+def test_a_wide_matrix_of_low_rank_is_orthogonalised_in_float32_too() -> None:
+    """By its Gram matrix, whose small eigenvalues are all rounding."""
+    draw = torch.Generator().manual_seed(2)
+    left, right = (torch.randn(shape, generator=draw) for shape in ((64, 4), (4, 576)))
+    matrix = left @ right + 1e-5 * torch.randn((64, 576), generator=draw)
+    found = orthogonalise(matrix[None], 5)[0]
+    np.testing.assert_allclose(found.numpy(), orthogonal(matrix.double().numpy(), 5), atol=1e-3)
 
 
 def test_large_dimensions_of_shampoo_keep_the_diagonal() -> None:
