@@ -27,7 +27,8 @@ from launch.requeue import MAX_RETRIES
 from launch.snapshot import Snapshot
 from launch.submissions import Found
 from launch.sweep import Sweep
-from lrscale.config import encode
+from lrscale.config import encode, plugins_of
+from lrscale.contract import measure_of
 from lrscale.errors import UserError
 from lrscale.store import Store
 
@@ -219,7 +220,11 @@ def _run_record(store: Store, run: Run, sweep: Sweep, plan: Plan) -> dict[str, A
 def new_run_record(run: Run, sweep: Sweep, code: Snapshot) -> dict[str, Any]:
     """What a new run's ``config.json`` holds: the run, the code, and who asked for it first."""
     origin = {"sweep": sweep.name, "arm": run.arm}
-    return {"config": encode(run.config), **origin, **code.run_record()}
+    record = {"config": encode(run.config), **origin, **code.run_record()}
+    plugins = [plugin.record() for plugin in plugins_of(run.config)]
+    if plugins:  # reports must do without them
+        record |= {"plugins": plugins, "measure": measure_of(run.config.workload)}
+    return record
 
 
 def record_manifest(store: Store, sweep: Sweep, wanted: Sequence[Run]) -> None:

@@ -24,6 +24,7 @@ from lrscale.attempt import record_end
 from lrscale.config import decode
 from lrscale.control import Control, Outcome
 from lrscale.errors import UserError
+from lrscale.plugins import load_frozen
 from lrscale.registry import workloads
 from lrscale.store import FINISHED, State, Store, Superseded
 from lrscale.track.live import mirrored
@@ -121,7 +122,7 @@ def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
     live = run_dir.record()["config"].get("track") == "wandb"
     with mirrored(store, run_id) if live else contextlib.nullcontext():
         try:
-            config = decode(run_dir.record()["config"])
+            config = read_config(store, run_dir.record())
             _check_data(config)
             outcome: Outcome = trainer(config.workload).run(config, run_dir, control)
         except Superseded as error:
@@ -143,7 +144,7 @@ def execute_together(store: Store, run_ids: Sequence[str], control: Control) -> 
     left = [run for run, state in states.items() if state is None or state.state not in FINISHED]
     try:
         run_dirs = [store.run(run) for run in left]
-        configs = [decode(run_dir.record()["config"]) for run_dir in run_dirs]
+        configs = [read_config(store, run_dir.record()) for run_dir in run_dirs]
         if configs:
             trainer(configs[0].workload).run_together(configs, run_dirs, control)
         return
@@ -155,6 +156,15 @@ def execute_together(store: Store, run_ids: Sequence[str], control: Control) -> 
             return
         with contextlib.suppress(Exception):  # is recorded
             execute(store, run, control)
+
+
+def read_config(store: Store, record: Mapping[str, Any]) -> Any:
+    """The configuration of a run's record, once the plugins that it names are loaded.
+
+    They come from the run's snapshot, whatever code this process runs.
+    """
+    load_frozen(record, store.snapshot_dir(record.get("snapshot", "")))
+    return decode(record["config"])
 
 
 def _failed_in(job: str, state: State | None) -> bool:

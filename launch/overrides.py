@@ -154,7 +154,7 @@ def _override_arm(text: Text, rest: str, edit: Edit, pins: Pins) -> Text:
 def _sections(head: str, rest: str, edit: Edit) -> dict[str, Any]:
     """What ``HEAD.REST=value`` says, in the shape of a sweep file."""
     value = edit.value
-    if head in ("include", "quick"):
+    if head in ("include", "plugins", "quick"):
         raise UserError(f"{edit.place}: {head}: can only be given in a file")
     if not rest:
         return {head: value}

@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from launch.job import EXIT_FAILED, EXIT_STOPPED, execute, execute_together, trainer
+from launch.job import EXIT_FAILED, EXIT_STOPPED, execute, execute_together, read_config, trainer
 from launch.requeue import MAX_RETRIES, cause_of_death, may_go_on
 from lrscale.attempt import record_end
-from lrscale.config import decode
 from lrscale.control import Control, StopReason
+from lrscale.errors import UserError
 from lrscale.store import ENDED, RunDir, Store, open_file
 
 Report = Callable[[str, str], None]  # event (start, end), run id
@@ -84,7 +84,7 @@ def run_pool(
         records: run id to what its ``config.json`` holds; a run's folder is made when it starts.
         max_retries: tries in a row of a run that was killed and made no checkpoint since.
     """
-    _prepare(records)
+    _prepare(store, records)
     waiting, free = _shared_out(records, slots), list(slots)
     under_way: list[_Child] = []
     codes: dict[str, int] = {}
@@ -136,7 +136,10 @@ def _has_gpu(slot: Slot) -> bool:
 def _can_share(raw: Mapping[str, Any]) -> bool:
     if raw.get("device") == "cpu" or raw.get("track"):  # each has a mirror beside it
         return False
-    return hasattr(trainer(raw["workload"]), "run_together")
+    try:
+        return hasattr(trainer(raw["workload"]), "run_together")
+    except UserError:  # of a plugin that cannot be had any more, as the run itself will say
+        return False
 
 
 def _code_of(run_dir: RunDir, child: _Child, code: int) -> int:
@@ -147,17 +150,17 @@ def _code_of(run_dir: RunDir, child: _Child, code: int) -> int:
     return EXIT_FAILED if state is not None and state.state == "failed" else 0
 
 
-def _prepare(records: Records) -> None:
+def _prepare(store: Store, records: Records) -> None:
     """Import and read what the runs need, once for all of them.
 
     Importing torch and reading data starts no threads and no CUDA context. What is wrong with a
     run's data is for the run itself to find out.
     """
     importlib.import_module("torch")
-    configs = [record["config"] for record in records.values()]
-    for raw in {(raw["workload"], repr(raw.get("data"))): raw for raw in configs}.values():
+    kinds = {_kind(record): record for record in records.values()}
+    for record in kinds.values():
         with contextlib.suppress(Exception):
-            config = decode(raw)
+            config = read_config(store, record)
             prepare = getattr(trainer(config.workload), "prepare", None)
             if prepare is not None:
                 prepare(config)
@@ -166,6 +169,12 @@ def _prepare(records: Records) -> None:
     gc.freeze()  # the children's collector leaves alone, and so leaves shared, what is here
     if len(records) >= HUGE_PAGES_FROM:
         _move_to_huge_pages()
+
+
+def _kind(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Equal for records that need the same code and data."""
+    config = record["config"]
+    return config["workload"], repr(config.get("data")), repr(record.get("plugins"))
 
 
 def _move_to_huge_pages() -> None:

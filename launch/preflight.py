@@ -21,6 +21,7 @@ from launch.sweep_file import ARM_KEYS
 from launch.wandb_login import login_problem
 from lrscale.config import decode, identity
 from lrscale.errors import ConfigError, Problem, UserError
+from lrscale.plugins import place_of
 
 MAX_SHOWN = 20  # refusals that are printed in full
 
@@ -160,7 +161,17 @@ class _Checks:
         self._login_problem = cache(login_problem)
 
     def examine(self, place: Wanted) -> tuple[Run | None, list[Problem]]:
-        """The run, or None and what is wrong with it."""
+        """The run, or None and what is wrong with it; a fault of a plugin's code among that."""
+        try:
+            return self._examine(place)
+        except Exception as error:
+            at = place_of(error)
+            if at is None:
+                raise
+            message = f"{type(error).__name__}: {error}"
+            return None, [Problem("plugins", message, f"raised in {at}")]
+
+    def _examine(self, place: Wanted) -> tuple[Run | None, list[Problem]]:
         resources, unmet = self._decode_resources(place.resources)
         problems = list(unmet)
         try:
@@ -303,9 +314,9 @@ def _missing_gpu(config: Any, resources: Resources) -> list[Problem]:
 
 
 def _origin(sweep: Sweep, key: str, arm: str) -> str:
-    """``file: key`` of what decided a key of a run, of its resources or of the packing."""
-    packing = key in ("runs_per_task", "per_gpu")
-    return sweep.where(key) if packing else sweep.origin(key, arm)
+    """``file: key`` of what decided a key of a run, of its resources or of the sweep."""
+    of_sweep = key in ("runs_per_task", "per_gpu", "plugins")
+    return sweep.where(key) if of_sweep else sweep.origin(key, arm)
 
 
 def _perhaps_section(problem: Problem, where: str, arm: str) -> Problem:

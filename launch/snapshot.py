@@ -16,13 +16,14 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import launch
 from lrscale.errors import UserError
+from lrscale.plugins import Plugin, frozen_folder
 from lrscale.store import Store, make_folder, open_file
 
 MAX_BYTES = 50_000_000
@@ -58,7 +59,7 @@ class Snapshot:
         commit: of git; empty outside of a repository.
         dirty: whether the tree differs from the commit.
         provenance: JSON for the submission's record: the above, the uncommitted changes as text
-            (``diff``, ``untracked``), packages, Python, host and user.
+            (``diff``, ``untracked``), plugins, packages, Python, host and user.
         files: content by path relative to the tree.
         executable: those of ``files`` that may be executed.
     """
@@ -95,12 +96,14 @@ def working_tree() -> Path:
     return Path(launch.__file__).resolve().parent.parent
 
 
-def take(tree: Path, exclude: Iterable[Path] = ()) -> Snapshot:
+def take(tree: Path, exclude: Iterable[Path] = (), plugins: Sequence[Plugin] = ()) -> Snapshot:
     """Read the tree; nothing is written. Linked files are read, linked folders are not entered.
 
     Args:
         tree: the folder that holds ``launch/`` and ``lrscale/``.
         exclude: folders to leave out where git does not track them: the run store, data.
+        plugins: a user's own code, frozen as it was read. It is no part of ``code``: what it
+            decides, the identity of its runs tells apart.
 
     Raises:
         UserError: more than 50 MB or 5,000 files; the largest are named.
@@ -111,9 +114,11 @@ def take(tree: Path, exclude: Iterable[Path] = ()) -> Snapshot:
     paths = {name: tree / name for name in sorted(names) if (tree / name).is_file()}
     _check_size(tree, paths)
     files = {name: path.read_bytes() for name, path in paths.items()}
+    for plugin in plugins:
+        files |= {f"{frozen_folder(plugin.digest)}/{n}": data for n, data in plugin.files.items()}
     executable = frozenset(name for name, path in paths.items() if os.access(path, os.X_OK))
-    digest = _digest(files, executable)
-    code = _digest({name: data for name, data in files.items() if _decides_results(name)})
+    digest = digest_of(files, executable)
+    code = digest_of({name: data for name, data in files.items() if _decides_results(name)})
     dirty = bool(git.diff or git.untracked)
     provenance = {
         "snapshot": digest,
@@ -122,6 +127,7 @@ def take(tree: Path, exclude: Iterable[Path] = ()) -> Snapshot:
         "dirty": dirty,
         "diff": _shortened(git.diff),
         "untracked": [name for name in git.untracked if name in files],
+        "plugins": [plugin.record() for plugin in plugins],
         **_environment(),
     }
     return Snapshot(digest, code, git.commit, dirty, provenance, files, executable)
@@ -248,7 +254,8 @@ def _decides_results(name: str) -> bool:
     return ours and not name.startswith(NOT_RESULT_CODE)
 
 
-def _digest(files: Mapping[str, bytes], executable: frozenset[str] = frozenset()) -> str:
+def digest_of(files: Mapping[str, bytes], executable: frozenset[str] = frozenset()) -> str:
+    """20 hexadecimal digits over every file's name, content and whether it may be executed."""
     digest = hashlib.sha256()
     for name in sorted(files):
         head = f"{name}\0{int(name in executable)}\0{len(files[name])}\0"

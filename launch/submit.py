@@ -21,6 +21,7 @@ from launch.backends import debug, local, slurm
 from launch.cluster import require_controller
 from launch.handover import Options, Plan
 from launch.plan import RETRYABLE, check_retry
+from launch.plugins import load_plugins
 from launch.preflight import Checked, Run
 from launch.profiles import Profile, load_profile
 from launch.progress import PoolWatch
@@ -30,6 +31,7 @@ from launch.step_check import step_check
 from launch.sweep import Expansion, Sweep, expand, read
 from lrscale.config import encode
 from lrscale.errors import UserError
+from lrscale.plugins import Plugin
 from lrscale.store import Store
 
 EXAMPLE = "python launch/submit.py sweeps/mnist_lr.yaml optimizer.momentum=0.9 seeds=1 --dry-run"
@@ -45,6 +47,7 @@ class Request:
     """
 
     sweep: Sweep
+    plugins: Sequence[Plugin]
     expansion: Expansion
     checked: Checked
     store: Store
@@ -54,7 +57,8 @@ class Request:
 
     def code(self) -> Snapshot:
         """As it is now, without the store and the data."""
-        return take(working_tree(), exclude=[self.store.root, *self.checked.data_folders])
+        exclude = [self.store.root, *self.checked.data_folders]
+        return take(working_tree(), exclude, self.plugins)
 
     def plan(self) -> Plan:
         """Against the store as it is now. Writes nothing."""
@@ -96,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _read(arguments: argparse.Namespace) -> Request:
     sweep = read(arguments.sweep, arguments.overrides, arguments.quick)
+    plugins = load_plugins(sweep)
     expansion = expand(sweep)
     backend = _choose_backend(arguments.backend)
     _check_options(arguments, backend)
@@ -110,7 +115,7 @@ def _read(arguments: argparse.Namespace) -> Request:
         checked = preflight.check(expansion, sweep, profile, ranks)
     if backend == "slurm":
         slurm.check_store(store.root)
-    return Request(sweep, expansion, checked, store, backend, profile, options)
+    return Request(sweep, plugins, expansion, checked, store, backend, profile, options)
 
 
 def _check_options(arguments: argparse.Namespace, backend: str) -> None:

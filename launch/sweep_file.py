@@ -21,7 +21,7 @@ MAX_FILES = 100
 ARM_KEYS = ("grid", "zip", "random", "exclude", "seeds", "resources")
 """What an arm can have of its own; its other keys are overrides of the run."""
 TOP_LEVEL: tuple[str, ...] = (
-    *("name", "notes", "include", "run", "arms"),
+    *("name", "notes", "include", "plugins", "run", "arms"),
     *ARM_KEYS,
     *("parallel", "runs_per_task", "minutes_per_run", "per_gpu", "max_retries", "quick", "compare"),
 )
@@ -75,7 +75,12 @@ def _load(path: str, chain: tuple[str, ...], read: list[str]) -> Text:
     text = Text({}, {})
     for included in _included(values.pop("include", None), path):
         text = lay(text, _load(included, (*chain, path), read))
-    return lay(text, Text.of(values, path))
+    files = {}
+    if values.get("plugins") is not None:
+        values["plugins"] = _plugins(values["plugins"], path)
+        files = {f"plugins.{plugin}": path for plugin in values["plugins"]}
+    own = Text.of(values, path)
+    return lay(text, Text(own.values, own.files | files))
 
 
 def _read(path: str, chain: tuple[str, ...]) -> str:
@@ -93,15 +98,29 @@ def _read(path: str, chain: tuple[str, ...]) -> str:
 
 
 def _included(include: Any, path: str) -> list[str]:
-    names = [] if include is None else include if isinstance(include, list) else [include]
+    names = _names(include, f"{path}: include")
+    return [_beside(path, name, "include") for name in names]
+
+
+def _plugins(plugins: Any, path: str) -> list[str]:
+    """Files of plugins, as paths from here; what does not end in .py names an entry point."""
+    names = _names(plugins, f"{path}: plugins")
+    return [_beside(path, name, "plugins") if name.endswith(".py") else name for name in names]
+
+
+def _names(value: Any, at: str) -> list[str]:
+    names = [] if value is None else value if isinstance(value, list) else [value]
     for name in names:
         if not isinstance(name, str) or not name:
-            raise UserError(
-                f"{path}: include: expected a file or a list of files, got {shown(name)}"
-            )
-        if os.path.isabs(name):
-            raise UserError(f"{path}: include: {name}: write it relative to this file")
-    return [os.path.normpath(os.path.join(os.path.dirname(path), name)) for name in names]
+            raise UserError(f"{at}: expected a file or a list of files, got {shown(name)}")
+    return names
+
+
+def _beside(path: str, name: str, key: str) -> str:
+    """A file named in the sweep file ``path``, relative to it."""
+    if os.path.isabs(name):
+        raise UserError(f"{path}: {key}: {name}: write it relative to this file")
+    return os.path.normpath(os.path.join(os.path.dirname(path), name))
 
 
 # Shape ---------------------------------------------------------------------------------------
@@ -212,9 +231,9 @@ def lay(below: Text, above: Text) -> Text:
 def lay_sections(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Two sweeps, or two arms of the same name, into one.
 
-    The run, arms and resources merge; grid and random's entries replace those of the same key;
-    zip, exclude, seeds and plain values are replaced whole; an empty section removes what was
-    there. A key that ``above`` varies in one section is no longer varied in another.
+    The run, arms and resources merge; plugins join; grid and random's entries replace those of
+    the same key; zip, exclude, seeds and plain values are replaced whole; an empty section removes
+    what was there. A key that ``above`` varies in one section is no longer varied in another.
     """
     merged = dict(below)
     for section in ("grid", "zip", "random"):
@@ -230,6 +249,8 @@ def lay_sections(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str
             arms = dict(lower or {})
             arms |= {name: lay_sections(arms.get(name, {}), arm) for name, arm in value.items()}
             merged[key] = arms
+        elif key == "plugins":
+            merged[key] = list(dict.fromkeys([*(lower or []), *(value or [])]))
         elif key == "grid":
             merged[key] = {**(lower or {}), **value}
         elif key == "random":

@@ -15,14 +15,15 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, PydanticUserError, TypeAdapter, ValidationError
 
-from lrscale.errors import ConfigError, Problem, did_you_mean
+from lrscale.errors import ConfigError, Problem, UserError, did_you_mean
+from lrscale.plugins import Plugin, any_loaded, plugin_of
 from lrscale.registry import Registry, UnknownName, workloads
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -123,7 +124,7 @@ def encode(config: Any) -> dict[str, Any]:
         elif section and value is not None:
             plain[name] = encode(value)
         else:
-            plain[name] = _plain(value)
+            plain[name] = _plain(value, name)
     return plain
 
 
@@ -135,11 +136,45 @@ def identity(config: Any, known: dict[int, Any] | None = None) -> str:
             to.
 
     Left out are the fields made by ``unhashed`` (paths, devices, tracking) and those made by
-    ``added`` while they hold their as-before value.
+    ``added`` while they hold their as-before value. The source of a plugin is part of the identity
+    of the runs that use a component of it, and of no other.
     """
     view = _hashed(config, {} if known is None else known)
     text = json.dumps(view, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    sources = sorted(plugin.digest for plugin in plugins_of(config))
+    return hashlib.sha256("\n".join([text, *sources]).encode()).hexdigest()[:20]
+
+
+def plugins_of(config: Any) -> list[Plugin]:
+    """The plugins that define the workload or a component of a configuration, by name."""
+    if not any_loaded():  # nearly always: 5,000 runs need not be looked through
+        return []
+    found = {plugin.top: plugin for cls in _classes(config) if (plugin := plugin_of(cls))}
+    return [found[top] for top in sorted(found)]
+
+
+def _classes(config: Any) -> Iterator[type[Any]]:
+    """The class of a configuration, of its workload and of all components."""
+    yield type(config)
+    for name, registry, section, *_ in _layout(config):
+        value = getattr(config, name)
+        if registry is not None or (section and value is not None):
+            yield from _classes(value)
+        elif name == "workload" and isinstance(value, str):
+            yield workloads.get(value)
+
+
+def check_schema(schema: Any) -> str | None:
+    """Why nothing can be decoded to a dataclass, such as a field of an unknown type; else None."""
+    try:
+        _adapter(schema).validate_python({})
+    except ValidationError:  # parameters without a default
+        return None
+    except PydanticUserError as error:
+        if error.code == "class-not-fully-defined":
+            return "a field is of a type that is not known when the file is imported"
+        return str(error).partition("\n")[0]
+    return None
 
 
 def _decode_dataclass(
@@ -312,15 +347,16 @@ def _hashed(config: Any, known: dict[int, Any]) -> dict[str, Any]:
         elif section and value is not None:
             view[name] = _hashed(value, known)
         else:
-            view[name] = _plain(value)
+            view[name] = _plain(value, name)
     return view
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, key: str) -> Any:
     if value is None or isinstance(value, (str, int, float)):  # nearly all; the last test is slow
         return value + 0.0 if value == 0 and type(value) is float else value  # -0.0 is 0.0
     if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
+        return [_plain(v, key) for v in value]
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return value
+        return {str(k): _plain(v, key) for k, v in value.items()}
+    kinds = "numbers, text, lists and null"
+    raise UserError(f"{key}: {value!r} cannot be recorded: values are {kinds}")

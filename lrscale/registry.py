@@ -34,6 +34,10 @@ class UnknownName(UserError):
         super().__init__(f"{self.message}: {self.hint}")
 
 
+class NameTaken(UserError):
+    """Two classes want one name."""
+
+
 class Registry:
     """Names to component classes of one kind, found in one package."""
 
@@ -44,15 +48,14 @@ class Registry:
         self._scanned = False
 
     def register(self, name: str) -> Callable[[Component], Component]:
-        """Class decorator. Raises ValueError when the name is taken by another class."""
+        """Class decorator. Raises NameTaken when another class has the name."""
 
         def decorate(component: Component) -> Component:
             other = self._components.get(name)
-            where = f"{component.__module__}.{component.__qualname__}"
-            if other is not None and f"{other.__module__}.{other.__qualname__}" != where:
-                raise ValueError(
-                    f"{self.kind} '{name}' is registered twice: by "
-                    f"{other.__module__}.{other.__qualname__} and by {where}"
+            if other is not None and _place(other) != _place(component):
+                raise NameTaken(
+                    f"{self.kind} '{name}' of class {component.__qualname__}: the name is that of "
+                    f"{_place(other)}: choose another"
                 )
             self._components[name] = component
             return component
@@ -101,8 +104,14 @@ class Registry:
         self._scanned = True
 
 
+def _place(component: type[Any]) -> str:
+    return f"{component.__module__}.{component.__qualname__}"
+
+
 optimizers = Registry("optimizer", "lrscale.optim")
 schedules = Registry("schedule", "lrscale.schedules")
 models = Registry("model", "lrscale.models")
 datasets = Registry("dataset", "lrscale.data")
 workloads = Registry("workload", "lrscale.workloads")
+
+REGISTRIES = (optimizers, schedules, models, datasets, workloads)

@@ -32,7 +32,12 @@ SCREEN = ("COLUMNS", "LINES")
 RANK_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "a plugin: the contract tests then hold its components as well (docs/plugins.md)"
+    parser.addoption("--components", action="append", default=[], metavar="FILE", help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported."""
     for name in list(os.environ):
         if name.startswith(FOREIGN) or name in (*SCREEN, *RANK_NAMES):
@@ -41,6 +46,15 @@ def pytest_configure() -> None:
     in_ci = bool(os.environ.get("CI"))
     settings.register_profile("ci", deadline=None, derandomize=in_ci, print_blob=True)
     settings.load_profile("ci")
+    _register(config.getoption("components"))
+
+
+def _register(plugins: list[str]) -> None:
+    if plugins:
+        from launch.plugins import import_plugins, read_plugins
+
+        named = {name: f"--components {name}" for name in plugins}
+        import_plugins(read_plugins(named), "--components")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

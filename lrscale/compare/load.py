@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from lrscale.contract import measure_of
 from lrscale.errors import UserError, did_you_mean
 from lrscale.registry import workloads
 from lrscale.store import FINISHED, RunDir, Store
@@ -62,7 +63,8 @@ def load_runs(store: Store, manifest: Mapping[str, Any]) -> pd.DataFrame:
 
     Columns: ``id, arm, seed, trial``; ``point``, the run's place in its grid as canonical JSON;
     ``state`` (the store's, or ``missing``), ``ended`` in Unix seconds; provenance (``data, code,
-    device, hardware, versions, mixed``); ``seconds.*`` and ``steps_per_second``; ``examples.*``,
+    device, hardware, versions, mixed``; of runs with plugins ``plugins`` and, as JSON, the
+    ``measure`` of their workload); ``seconds.*`` and ``steps_per_second``; ``examples.*``,
     the size of each split; ``config.*``, the flattened configuration (lists as JSON);
     ``metrics.*`` at the last step: NaN where nothing was recorded, inf where what was recorded is
     not finite. Raises UserError for an empty sweep.
@@ -139,6 +141,9 @@ def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
         config = flatten(record["config"])
         code = record.get("code") or {}
         row["code"] = _code(code.get("commit"), bool(code.get("dirty")), code.get("digest"))
+        if record.get("plugins"):
+            named = (f"{plugin['name']} {plugin['digest'][:10]}" for plugin in record["plugins"])
+            row |= {"plugins": ", ".join(named), "measure": json.dumps(record["measure"])}
     row |= {f"config.{key}": value for key, value in {**config, **point}.items()}
     summary = run.summary() if row["state"] in FINISHED else None
     return row | (_results(summary) if summary else {})
@@ -194,16 +199,20 @@ def _forms(name: str, recorded: Sequence[str]) -> list[str]:
 
 def _workload_metrics(runs: pd.DataFrame) -> dict[str, Direction]:
     """Metric to direction, of the sweep's workloads."""
-    return {workload.metric: workload.direction for workload in _workloads(runs)}
+    return {measure["metric"]: measure["direction"] for measure in _measures(runs)}
 
 
 def _beside(runs: pd.DataFrame) -> list[str]:
     """What the sweep's workloads report beside their metric."""
-    return sorted({name for workload in _workloads(runs) for name in getattr(workload, "also", ())})
+    return sorted({name for measure in _measures(runs) for name in measure["also"]})
 
 
-def _workloads(runs: pd.DataFrame) -> list[Any]:
-    """The sweep's workloads. One that has since gone is passed over."""
-    column = "config.workload"
-    names = set(runs[column].dropna()) if column in runs else set()
-    return [workloads.get(name) for name in sorted(names & set(workloads.names()))]
+def _measures(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the sweep's workloads are compared by. One that has since gone is passed over, unless
+    its runs have it on record."""
+    names, recorded = (
+        set(runs[column].dropna()) if column in runs else set()
+        for column in ("config.workload", "measure")
+    )
+    ours = [measure_of(name) for name in sorted(names & set(workloads.names()))]
+    return [*ours, *map(json.loads, sorted(recorded))]

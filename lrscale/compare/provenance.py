@@ -31,6 +31,7 @@ class Provenance:
         seeds: those planned.
         quick: some runs were made by ``--quick``.
         reporting_seeds: those of the runs that report chosen points, where there are such.
+        plugins: a user's own code, by name and digest.
     """
 
     data: list[str]
@@ -40,6 +41,7 @@ class Provenance:
     seeds: list[int]
     quick: bool = False
     reporting_seeds: list[int] = field(default_factory=list)
+    plugins: Sequence[str] = ()
 
     @property
     def data_title(self) -> str:
@@ -50,6 +52,7 @@ class Provenance:
             f"Data: {self.data_title}.",
             f"Seeds: {self.seeds_text}.",
             f"Code: {'; '.join(self.code) or 'unknown'}.",
+            *([f"Plugins: {'; '.join(self.plugins)}."] if self.plugins else []),
             f"Hardware: {'; '.join(self.hardware) or 'unknown'}.",
             f"Software: {'; '.join(self.software) or 'unknown'}.",
         ]
@@ -78,6 +81,7 @@ def provenance(runs: pd.DataFrame, final: Final | None = None) -> Provenance:
         seeds=sorted({int(seed) for seed in tuning_seeds}),
         reporting_seeds=[] if final is None else sorted({int(seed) for seed in final.runs["seed"]}),
         quick=bool(_quick(runs)),
+        plugins=_distinct(runs, "plugins"),
     )
 
 

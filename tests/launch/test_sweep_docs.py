@@ -14,7 +14,7 @@ from lrscale.config import decode
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
-COUNTS = [(7 + 2) * 3, 4, 2 * 4 * 4 * 3, 3, 8, 3, 1, 2, 2, 9]
+COUNTS = [(7 + 2) * 3, 4, 2 * 4 * 4 * 3, 3, 8, 3, 1, 2, 3, 2, 9]
 
 
 @pytest.mark.parametrize(("example", "count"), list(zip(EXAMPLES, COUNTS, strict=True)))

@@ -19,8 +19,17 @@ from stepping import Classes, Squares, take_step
 from torch import nn
 
 from lrscale.config import decode, encode, identity
+from lrscale.contract import breaches
 from lrscale.errors import UserError
-from lrscale.registry import Registry, datasets, models, optimizers, schedules, workloads
+from lrscale.registry import (
+    REGISTRIES,
+    Registry,
+    datasets,
+    models,
+    optimizers,
+    schedules,
+    workloads,
+)
 from lrscale.train.task import spare_norms_and_biases
 from lrscale.train_config import TrainConfig
 
@@ -60,6 +69,13 @@ print(*sorted(heavy & set(sys.modules)))
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("registry", "name"), [(r, name) for r in REGISTRIES for name in r.names()], ids=str
+)
+def test_what_preflight_asks_of_plugins(registry: Registry, name: str) -> None:
+    assert not breaches(registry, name)
 
 
 @pytest.mark.parametrize(("block", "name"), COMPONENTS)

@@ -123,6 +123,7 @@ def _provenance(c: Comparison, made: datetime) -> list[tuple[str, str]]:
         ("Data", found.data_title),
         ("Seeds", found.seeds_text),
         ("Code", "; ".join(found.code)),
+        ("Plugins", "; ".join(found.plugins)),
         ("Hardware", "; ".join(found.hardware)),
         ("Software", "; ".join(found.software)),
         ("References", "; ".join(references)),
