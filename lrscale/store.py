@@ -412,10 +412,10 @@ class RunDir:
         return max([state.attempt if state else 0, *self._attempts()])
 
     def grant_retries(self) -> None:
-        """A person asks for the run again: bad ends from now on count."""
+        """A person asks for the run, which nobody has, again: bad ends from now on count."""
         state = self.state()
         if state is not None and state.retries:
-            self.write_state(replace(state, retries=0))
+            write_json(self.path / "state.json", asdict(replace(state, retries=0)))
 
     def reset(self) -> None:
         """Forget every result and checkpoint, keep the configuration: the run starts afresh.

@@ -8,6 +8,7 @@ usage() {
   cat <<'EOF_USAGE'
 usage: dev_cluster.sh up|down|status|env          [STATE_DIR]
        dev_cluster.sh kill-node|start-node  NODE  [STATE_DIR]
+       dev_cluster.sh kill-controller|start-controller  [STATE_DIR]
 
   up          start the cluster and wait until its nodes are idle
   down        cancel every job and stop the cluster; the state directory stays (job ids go on)
@@ -16,6 +17,8 @@ usage: dev_cluster.sh up|down|status|env          [STATE_DIR]
                   slurm/dev_cluster.sh up && eval "$(slurm/dev_cluster.sh env)"
   kill-node   kill the slurmd of NODE as a crash would; the processes of its jobs live on
   start-node  start it again
+  kill-controller, start-controller
+              the same of slurmctld; what is queued and runs stays
 
 STATE_DIR is /tmp/lrscale-slurm-UID unless given. Nodes are 127.0.0.1, 127.0.0.2, … (names that
 resolve everywhere). Partitions: main; low, whose jobs are requeued at once when `high` needs
@@ -324,6 +327,8 @@ start_node() { # NODE
   start "slurmd-$1" slurmd -D -f "$SLURM_CONF" -N "$1"
 }
 
+start_controller() { start slurmctld slurmctld -D -f "$SLURM_CONF"; }
+
 nodes_idle() { [ "$(sinfo -h -N -p main -t idle -o %N | wc -l)" = "$NODES" ]; }
 
 bring_up() {
@@ -343,7 +348,7 @@ bring_up() {
     start_accounting
     since_start "slurmdbd answers"
   fi
-  start slurmctld slurmctld -D -f "$SLURM_CONF"
+  start_controller
   for i in $(seq "$NODES"); do start_node "127.0.0.$i"; done
   wait_for slurmctld 60 scontrol ping
   wait_for slurmctld 60 nodes_idle
@@ -408,7 +413,7 @@ known_node() { # NODE
 main() {
   local verb=${1:-} node=''
   case $verb in
-    up | down | status | env) shift ;;
+    up | down | status | env | kill-controller | start-controller) shift ;;
     kill-node | start-node)
       node=${2:-}
       [ -n "$node" ] || die "$verb: which node? (127.0.0.1, …)"
@@ -438,6 +443,8 @@ main() {
     env) print_env ;;
     kill-node) known_node "$node" && stop "slurmd-$node" KILL 5 ;;
     start-node) known_node "$node" && start_node "$node" ;;
+    kill-controller) stop slurmctld KILL 5 ;;
+    start-controller) start_controller ;;
   esac
 }
 
