@@ -145,6 +145,19 @@ def ranks(job: Job) -> list[int]:
     return [pid for pid in processes(**variables) if _is_rank(pid)]
 
 
+def step_daemons(storm: Storm, node: str) -> list[int]:
+    """The slurmstepd processes of a node, told by the log that they hold open."""
+    log = str(storm.state_dir / "log" / f"slurmd-{node}.log")
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "comm").read_text().strip() == "slurmstepd" and any(
+                os.readlink(file) == log for file in (folder / "fd").iterdir()
+            ):
+                found.append(int(folder.name))
+    return found
+
+
 def _is_rank(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return b"submitit.core._submit" in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -203,7 +216,9 @@ def node_crash(storm: Storm, job: Job) -> bool:
         return False
     storm.note(*(other for other in storm.jobs() if node in other.nodes), killed=True)
     storm.dev_cluster("kill-node", node)
-    send(processes(SLURMD_NODENAME=node), signal.SIGKILL)
+    processes_of_jobs = processes(SLURMD_NODENAME=node)
+    send(step_daemons(storm, node), signal.SIGKILL)  # first: a crash reports nothing
+    send(processes_of_jobs, signal.SIGKILL)
     storm.later(node, 2, 16, lambda: storm.dev_cluster("start-node", node))
     return True
 

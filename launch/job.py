@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from launch.requeue import MAX_RETRIES, cluster_job, fate_of, requeue, requeues, settle
@@ -24,6 +25,7 @@ from lrscale.attempt import record_end
 from lrscale.config import decode
 from lrscale.control import Control, Outcome
 from lrscale.errors import UserError
+from lrscale.full_disk import despite_full_disk, once_there_is_room
 from lrscale.plugins import load_frozen
 from lrscale.registry import workloads
 from lrscale.store import FINISHED, State, Store, Superseded
@@ -63,7 +65,7 @@ class Task:
         store = Store(self.store)
         for run_id, record in self.records.items():
             if not store.run(run_id).exists():
-                store.run(run_id).create(record)
+                once_there_is_room(partial(store.run(run_id).create, record))
         failed = self._run_all(store, control)
         if control.stop:
             self._leave(store, control)
@@ -130,7 +132,8 @@ def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
             return None
         except Exception as error:
             how: Literal["failed", "killed"] = "killed" if _of_a_death(error) else "failed"
-            record_end(run_dir, how, _cause(error), control.job, control.requeues, since)
+            with despite_full_disk():
+                record_end(run_dir, how, _cause(error), control.job, control.requeues, since)
             raise
     return outcome
 

@@ -20,6 +20,7 @@ from typing import Literal
 from launch.cluster import controller_answers, environment
 from lrscale import checkpoint
 from lrscale.attempt import record_end
+from lrscale.full_disk import once_there_is_room
 from lrscale.store import BADLY, ENDED, RunDir, RunState, State, Store
 
 MAX_RETRIES = 3  # of a sweep that does not say
@@ -191,11 +192,15 @@ def main(argv: Sequence[str]) -> int:
     if fate in ("requeued", "preempted", "unknown"):
         return 0  # the scheduler brings it back, or the same command does
     records = store.read_run_records(submission)
-    for run in element:
-        if not store.run(run).exists():
-            store.run(run).create(records[run])
-    record_deaths([store.run(run) for run in element], job, fate, int(code))
-    if settle(store, element, job, fate, record.get("max_retries", MAX_RETRIES)):
+
+    def account() -> bool:
+        for run in element:
+            if not store.run(run).exists():
+                store.run(run).create(records[run])
+        record_deaths([store.run(run) for run in element], job, fate, int(code))
+        return settle(store, element, job, fate, record.get("max_retries", MAX_RETRIES))
+
+    if once_there_is_room(account):
         requeue(job)
     return 0
 

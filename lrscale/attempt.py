@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from lrscale import checkpoint
-from lrscale.control import Control, StopReason
+from lrscale.control import Control, Stopped, StopReason
+from lrscale.full_disk import despite_full_disk, is_full, once_there_is_room
 from lrscale.store import FINISHED, RunDir, RunState, next_state
 
 Record = Mapping[str, Any]
@@ -99,22 +100,23 @@ class Attempt:
     ) -> None:
         self._run_dir = run_dir
         self._writes = writes
-        self._heartbeat_seconds = control.heartbeat_seconds
+        self._control = control
         self._save_seconds = self._save_interval = 60 * checkpoint_minutes
         self._beat = self._saved_at = time.monotonic()
-        found = self._claim(control, recorded) if writes else _NOTHING
+        found = self._claim(recorded) if writes else _NOTHING
         self.step, self.saved, self.evaluation = share(found)
         self.evaluated: int = self.evaluation["step"] if self.evaluation is not None else -1
 
-    def _claim(self, control: Control, recorded: Callable[[Sequence[Record]], int]) -> Found:
-        run_dir = self._run_dir
-        number = run_dir.begin()
+    def _claim(self, recorded: Callable[[Sequence[Record]], int]) -> Found:
+        run_dir, control = self._run_dir, self._control
+        number = once_there_is_room(run_dir.begin, lambda: control.stop is not None)
         before = run_dir.metrics()
         step, saved = checkpoint.load(run_dir.path, up_to=recorded(before)) or (0, None)
         self._metrics = run_dir.open_metrics(number, step)
         earlier = run_dir.state()
         self._state = next_state(earlier, number, step, control.job, control.requeues)
-        run_dir.write_state(self._state)
+        with despite_full_disk():
+            run_dir.write_state(self._state)
         evaluations = [r for r in before if r["kind"] == "epoch" and r["step"] <= step]
         return step, saved, max(evaluations, key=lambda r: int(r["step"]), default=None)
 
@@ -135,33 +137,40 @@ class Attempt:
 
     def heartbeat(self) -> None:
         """Tell the store where the run is, unless it was told a moment ago."""
-        if self._writes and time.monotonic() - self._beat >= self._heartbeat_seconds:
-            self._metrics.flush()
-            self._run_dir.write_state(self._state)
+        if self._writes and time.monotonic() - self._beat >= self._control.heartbeat_seconds:
+            with despite_full_disk():
+                self._metrics.flush()
+                self._run_dir.write_state(self._state)
             self._beat = time.monotonic()
 
     def save_due(self, ahead: float = 0.0) -> bool:
         """Whether to save now, with ``ahead`` seconds to come in which nothing can be saved."""
         return time.monotonic() - self._saved_at + ahead >= self._save_interval
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint. The next is not due before this one's cost is 2 % of the time."""
-        if self._writes:
-            started = time.monotonic()
+    def save(self, step: int, state: dict[str, Any]) -> bool:
+        """Write a checkpoint; whether there was room for it. The next is not due before this
+        one's cost is 2 % of the time."""
+        if not self._writes:
+            return True
+        started, saved = time.monotonic(), False
+        with despite_full_disk():
             self._metrics.flush()
             self._run_dir.check_current(self._state.attempt)
             checkpoint.save(self._run_dir.path, step, state)
-            self._saved_at = time.monotonic()
-            cost = self._saved_at - started
-            self._save_interval = max(self._save_seconds, cost / SHARE)
+            saved = True
+        self._saved_at = time.monotonic()
+        cost = self._saved_at - started
+        self._save_interval = max(self._save_seconds, cost / SHARE)
+        return saved
 
     # --- at its end
 
     def leave(self, reason: StopReason) -> None:
         """The run stops here, to be resumed."""
         if self._writes:
-            self._metrics.close()
-            self._run_dir.write_state(replace(self._state, state=_LEFT_AS[reason]))
+            with despite_full_disk():
+                self._metrics.close()
+                self._run_dir.write_state(replace(self._state, state=_LEFT_AS[reason]))
 
     def finish(
         self,
@@ -174,11 +183,15 @@ class Attempt:
         predictions: bytes | None = None,
     ) -> None:
         """The run has ended: write ``summary``, with the metrics of one evaluation: that at
-        step ``evaluated``, or the last; and ``predictions`` (see ``lrscale.predictions``)."""
+        step ``evaluated``, or the last; and ``predictions`` (see ``lrscale.predictions``).
+
+        Waits for room on a full disk. Raises Stopped where it is asked to stop meanwhile.
+        """
         if not self._writes:
             return
-        self._metrics.close()
-        evaluations = [r for r in self._run_dir.metrics() if r["kind"] == "epoch"]
+        self._with_room(self._metrics.close)
+        records = self._run_dir.metrics(self._state.attempt)
+        evaluations = [r for r in records if r["kind"] == "epoch"]
         if evaluated is not None:
             evaluations = [r for r in evaluations if r["step"] == evaluated]
         last = evaluations[-1] if evaluations else {}
@@ -190,5 +203,13 @@ class Attempt:
             **summary,
         }
         ended = replace(self._state, state=state, step=step, epoch=epoch, cause=cause)
-        self._run_dir.finish(ended, summary, predictions)
+        self._with_room(lambda: self._run_dir.finish(ended, summary, predictions))
         checkpoint.remove(self._run_dir.path)
+
+    def _with_room(self, write: Callable[[], None]) -> None:
+        try:
+            once_there_is_room(write, lambda: self._control.stop is not None)
+        except OSError as error:
+            if is_full(error) and self._control.stop is not None:
+                raise Stopped(self._control.stop) from error
+            raise

@@ -34,11 +34,15 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     digest = hashlib.sha256(content).hexdigest()[:16]
     path = folder / f"checkpoint-{step:012d}-{digest}.pt"
     temporary = folder / f".checkpoint.{socket.gethostname()}.{os.getpid()}.tmp"
-    with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:  # such as a full disk, which has room again for smaller files
+        temporary.unlink(missing_ok=True)
+        raise
     kept = [p for p in checkpoints(folder) if _step(p) <= step][:KEEP]
     for other in [*checkpoints(folder), *folder.glob(_TEMPORARIES)]:
         if other not in kept:

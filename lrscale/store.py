@@ -41,7 +41,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from lrscale.errors import UserError
 
@@ -396,7 +396,7 @@ class RunDir:
         finishes again to the same files.
         """
         self.check_current(state.attempt)
-        lines = [json.dumps(record) for record in self.metrics()]
+        lines = [json.dumps(record) for record in self.metrics(state.attempt)]
         write_text(self.path / "metrics.jsonl", "".join(line + "\n" for line in lines))
         if predictions is not None:
             write_bytes(self.path / "predictions.npz", predictions)
@@ -430,8 +430,9 @@ class RunDir:
 
     # --- reading metrics
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """All records in order, each step once, whatever was interrupted.
+    def metrics(self, up_to: int | None = None) -> list[dict[str, Any]]:
+        """All records in order, each step once, whatever was interrupted; or those as the
+        attempt ``up_to`` knows them, whatever one that overtakes it records by now.
 
         An attempt that resumed from step s replaces what earlier attempts recorded after s.
         A torn last line (a kill while writing) is left out: it lies after the checkpoint.
@@ -441,6 +442,8 @@ class RunDir:
             return list(_read_lines(self.path / "metrics.jsonl"))
         kept: list[dict[str, Any]] = []
         for attempt in self._attempts():
+            if up_to is not None and attempt > up_to:
+                break
             for record in _read_lines(self._metrics_path(attempt)):
                 if record["kind"] == "attempt":
                     kept = [cut for old in kept if (cut := _until(old, record["step"]))]
@@ -466,22 +469,31 @@ class MetricsWriter:
     ``steps`` records hold one value a step in lists: ``{"kind": "steps", "step": last,
     "loss": […], "lr": […]}`` for the steps ``last − len + 1 … last``. Non-finite numbers are
     written as null.
+
+    What a full disk does not take stays here, in order, and is written by a later ``flush``.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file: IO[str] = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._pending = bytearray()
+        self._closed = False
 
     def write(self, record: Mapping[str, Any]) -> None:
-        self._file.write(to_json(record) + "\n")
+        self._pending += to_json(record).encode() + b"\n"
 
     def flush(self) -> None:
         """To the disk: called before a checkpoint, so that no step lies behind it unrecorded."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        while self._pending:
+            del self._pending[: os.write(self._file, self._pending)]
+        if not self._closed:
+            os.fsync(self._file)
 
     def close(self) -> None:
+        """``flush``, once and for all. Idempotent."""
         self.flush()
-        self._file.close()
+        if not self._closed:
+            os.close(self._file)
+            self._closed = True
 
 
 def to_json(value: Mapping[str, Any], indent: int | None = None) -> str:
@@ -505,11 +517,15 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` atomically; see ``open_file`` for who may read it."""
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
-    with open(open_file(temporary, os.O_TRUNC), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(open_file(temporary, os.O_TRUNC), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:  # such as a full disk, which has room again for smaller files
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def open_file(path: Path, flags: int, executable: bool = False) -> int:

@@ -125,10 +125,14 @@ def carry_on(attempts: Sequence[GDAttempt], descents: Descents, control: Control
     stride = 10
     while True:
         now = descents.epoch
-        group.look(now, config, now in measured)
+        reason: StopReason | None = "max_steps" if now >= stop_at else None
+        try:
+            group.look(now, config, now in measured)
+        except Stopped as stopped:  # by a run that waited for room to write its results
+            reason = stopped.reason
         if not group.running:
             return group.outcomes()
-        reason = control.stop or ("max_steps" if now >= stop_at else None)
+        reason = control.stop or reason
         if reason is not None:
             group.leave(now, reason)
             return group.outcomes()

@@ -90,18 +90,22 @@ class Trainer:
 
     def run(self) -> Outcome:
         try:
-            self._train()
+            return self._train_to_the_end()
         except Stopped as stopped:
             if stopped.reason != "max_steps":
                 self.control.stop = stopped.reason  # also where only another rank was asked
             self._save()
             self.attempt.leave(stopped.reason)
             return Outcome("stopped", self.step, stopped.reason)
+
+    def _train_to_the_end(self) -> Outcome:
+        try:
+            self._train()
+            outcome = Outcome("done", self.step)
         except Diverged as diverged:
-            self._finish("diverged", diverged.step)
-            return Outcome("diverged", diverged.step)
-        self._finish("done", self.step)
-        return Outcome("done", self.step)
+            outcome = Outcome("diverged", diverged.step)
+        self._finish(outcome)
+        return outcome
 
     def _train(self) -> None:
         """Every step and evaluation that is left."""
@@ -250,8 +254,8 @@ class Trainer:
                 "provenances": self.provenances,
                 "intake": self.intake.state(),
             }
-            self.attempt.save(self.step, state)
-        self.saved_step = self.step
+            if self.attempt.save(self.step, state):
+                self.saved_step = self.step
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.task.load_state(saved["task"])
@@ -263,8 +267,9 @@ class Trainer:
         here = self.provenances[0]
         self.provenances = [p for p in saved["provenances"] if p != here] + [here]
 
-    def _finish(self, state: Literal["done", "diverged"], step: int) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         """Provenance goes into the summary; runs of mixed provenance are no exact repeats."""
+        done = outcome.state == "done"
         seconds, damaged = self.clock.seconds(), self.intake.damaged()
         summary = {
             "seconds": seconds,
@@ -273,7 +278,7 @@ class Trainer:
             "peak_memory_bytes": peak_memory_bytes(self.runtime),
             "parameters": sum(p.numel() for p in self.task.model.parameters()),
             # Once a loss is not finite, the steps until it is noticed are nobody's.
-            "weights": digest(self.task.model) if state == "done" else None,
+            "weights": digest(self.task.model) if done else None,
             "data": self.task.source.title,
             "examples": {split: self.task.source.size(split) for split in SPLITS},
             "remarks": self.task.remarks,
@@ -281,11 +286,12 @@ class Trainer:
             "mixed": len(self.provenances) > 1,
             **self._monitored(),
         }
+        step, watch = outcome.step, self.task.watch
         epoch = step // self.task.order.steps_per_epoch
-        watch = self.task.watch
-        back = state == "done" and watch.stop and self.task.best is not None
+        back = done and watch.stop and self.task.best is not None
         evaluated = watch.best_step if back else None  # what it delivers was measured there
         answers = None if self.predictions is None else pack(self.predictions)
+        state: Literal["done", "diverged"] = "done" if done else "diverged"
         self.attempt.finish(state, step, epoch, summary, evaluated=evaluated, predictions=answers)
 
     def _monitored(self) -> dict[str, Any]:
