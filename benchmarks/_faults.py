@@ -251,7 +251,7 @@ def _resume(name: str) -> None:
 def controller_restarted(storm: Storm, job: Job) -> bool:
     if storm.under_repair("controller"):
         return False
-    storm.dev_cluster("kill-controller")
+    storm.dev_cluster("stop-controller")
     storm.later("controller", 0, 4, lambda: storm.dev_cluster("start-controller"))
     return True
 

@@ -259,7 +259,8 @@ def check(calm: Store, storm: Storm, findings: Findings) -> None:
                 findings.wrong.append(f"{name}: {what}")
         if summary["mixed"]:
             findings.wrong.append(f"{name}: marked as mixed")
-        if sum(state.interruptions.values()) != state.attempt - 1:
+        forgot = run.id in storm.cancelled  # without a checkpoint it began afresh
+        if not forgot and sum(state.interruptions.values()) != state.attempt - 1:
             findings.wrong.append(f"{name}: {state.attempt} attempts, {state.interruptions}")
         if state.attempt > 1 + storm.hits.get(run.id, 0):
             findings.wrong.append(f"{name}: hit {storm.hits.get(run.id, 0)} times, {state}")

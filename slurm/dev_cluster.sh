@@ -8,7 +8,7 @@ usage() {
   cat <<'EOF_USAGE'
 usage: dev_cluster.sh up|down|status|env          [STATE_DIR]
        dev_cluster.sh kill-node|start-node  NODE  [STATE_DIR]
-       dev_cluster.sh kill-controller|start-controller  [STATE_DIR]
+       dev_cluster.sh stop-controller|start-controller  [STATE_DIR]
 
   up          start the cluster and wait until its nodes are idle
   down        cancel every job and stop the cluster; the state directory stays (job ids go on)
@@ -17,8 +17,8 @@ usage: dev_cluster.sh up|down|status|env          [STATE_DIR]
                   slurm/dev_cluster.sh up && eval "$(slurm/dev_cluster.sh env)"
   kill-node   kill the slurmd of NODE as a crash would; the processes of its jobs live on
   start-node  start it again
-  kill-controller, start-controller
-              the same of slurmctld; what is queued and runs stays
+  stop-controller, start-controller
+              end slurmctld in good order and start it again; what is queued and runs stays
 
 STATE_DIR is /tmp/lrscale-slurm-UID unless given. Nodes are 127.0.0.1, 127.0.0.2, … (names that
 resolve everywhere). Partitions: main; low, whose jobs are requeued at once when `high` needs
@@ -413,7 +413,7 @@ known_node() { # NODE
 main() {
   local verb=${1:-} node=''
   case $verb in
-    up | down | status | env | kill-controller | start-controller) shift ;;
+    up | down | status | env | stop-controller | start-controller) shift ;;
     kill-node | start-node)
       node=${2:-}
       [ -n "$node" ] || die "$verb: which node? (127.0.0.1, …)"
@@ -443,7 +443,7 @@ main() {
     env) print_env ;;
     kill-node) known_node "$node" && stop "slurmd-$node" KILL 5 ;;
     start-node) known_node "$node" && start_node "$node" ;;
-    kill-controller) stop slurmctld KILL 5 ;;
+    stop-controller) stop slurmctld TERM 10 ;;
     start-controller) start_controller ;;
   esac
 }
