@@ -262,7 +262,7 @@ def checkpoint_damaged(storm: Storm, job: Job) -> bool:
     if not saved:
         return False
     path = storm.random.choice(saved)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # it may be gone by now, or the disk be full
         content = bytearray(path.read_bytes())
         how = storm.random.choice(("truncated", "flipped", "half"))
         if how == "half":

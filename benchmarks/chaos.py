@@ -100,7 +100,7 @@ def main() -> None:
             storm = Storm(folder / "c", store, random.Random(options.seed), disk)
             while time.monotonic() - started < 60 * options.minutes:
                 storm.strike()
-                time.sleep(storm.random.uniform(0.2, 1.8))
+                time.sleep(storm.random.uniform(0.2, 1.0))
             storm.repair(everything=True)
             findings = settle(folder, sweep, storm)
             check(Store(folder / "calm"), storm, findings)
