@@ -11,7 +11,8 @@ from launch.preflight import Refusal, Run, refusal
 from launch.sweep import Sweep
 from lrscale.config import encode
 from lrscale.control import Control
-from lrscale.errors import Problem
+from lrscale.errors import Problem, UserError
+from lrscale.plugins import place_of
 from lrscale.store import Store
 
 COMPONENTS = ("model", "optimizer", "schedule")  # whose names make a kind of run
@@ -49,8 +50,11 @@ def _failing_step(config: Any) -> str | None:
         run_dir.create({"config": encode(config)})
         try:
             outcome = trainer(config.workload).run(_small(config), run_dir, Control(max_steps=1))
+        except UserError as error:
+            return str(error)
         except Exception as error:
-            return f"{type(error).__name__}: {error}"
+            place = place_of(error)
+            return f"{type(error).__name__}: {error}" + (f" (raised in {place})" if place else "")
     return "the first loss is not finite" if outcome.state == "diverged" else None
 
 

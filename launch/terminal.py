@@ -7,13 +7,16 @@ import errno
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from lrscale.errors import UserError
 from lrscale.store import Store
 
+OURS = frozenset(Path(__file__).resolve().parents[1] / name for name in ("launch", "lrscale"))
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 # What the user's disk, and not the program, is to blame for.
@@ -40,12 +43,14 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
 
     A UserError, or a disk that is full or may not be written, is printed on stderr without a
     traceback, exit code 2. Ctrl-C and a reader that closes the pipe (``| head``) end the command
-    quietly. Files are the owner's alone, those that libraries make among them.
+    quietly. Files are the owner's alone, those that libraries make among them. Warnings of ours
+    are printed as sentences.
     """
 
     @functools.wraps(main)
     def wrapped(argv: Sequence[str] | None = None) -> int:
-        previous = os.umask(0o077)
+        previous, formatted = os.umask(0o077), warnings.formatwarning
+        warnings.formatwarning = _as_a_sentence
         try:
             code = main(argv)
             sys.stdout.flush()
@@ -67,8 +72,22 @@ def command(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
             return EXIT_USER_ERROR
         finally:
             os.umask(previous)
+            warnings.formatwarning = formatted
 
     return wrapped
+
+
+def _as_a_sentence(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning of ours is for the person; one of a library keeps its place in the code."""
+    if category is UserWarning and not OURS.isdisjoint(Path(filename).parents):
+        return f"warning: {message}\n"
+    return f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 def parser(doc: str, example: str) -> argparse.ArgumentParser:

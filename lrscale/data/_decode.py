@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 
@@ -32,6 +32,8 @@ def read_image(path: bytes | str) -> Tensor:
         with open(path, "rb") as file:
             content = file.read()
         return _decode(content)
+    except UnidentifiedImageError:  # its own message has an address in it, other in each process
+        raise Damaged(f"{os.fsdecode(path)}: no image of a known format") from None
     except Exception as error:  # decoders raise whatever they like, of any number of types
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
         raise Damaged(f"{os.fsdecode(path)}: {reason}") from None

@@ -88,11 +88,13 @@ class CIFAR10:
 
     def open(self, device: torch.device) -> Source:
         """The source on ``device``. Raises UserError as ``locate``, or when the data changed."""
-        train, test, found = _read(self._folder(download=False), self.on_damage)
+        train, test, found, damaged = _read(self._folder(download=False), self.on_damage)
         title = titled(found)
         check_fingerprint(title, self.fingerprint, found)
         splits = {**two_way(train, self.validation), "test": test}
-        return AugmentedImages(title, splits, 10, device, MEAN, DEVIATION, self.augment)
+        source = AugmentedImages(title, splits, 10, device, MEAN, DEVIATION, self.augment)
+        source.damaged = set(damaged)
+        return source
 
     def _folder(self, download: bool) -> Path:
         base = Path(self.root) if self.root is not None else cache_folder()
@@ -138,8 +140,9 @@ def _fingerprint(versions: tuple[tuple[Path, int], ...], on_damage: OnDamage) ->
     return _read(versions[0][0].parent, on_damage)[2]
 
 
-def _read(folder: Path, on_damage: OnDamage) -> tuple[Arrays, Arrays, str]:
-    """Training and test images (n, 32, 32, 3) with labels (n,), and their fingerprint."""
+def _read(folder: Path, on_damage: OnDamage) -> tuple[Arrays, Arrays, str, list[str]]:
+    """Training and test images (n, 32, 32, 3) with labels (n,), their fingerprint, and a message
+    for each file that was left out."""
     batches, damaged = [], []
     for name in TRAIN:
         try:
@@ -157,7 +160,7 @@ def _read(folder: Path, on_damage: OnDamage) -> tuple[Arrays, Arrays, str]:
     train = tuple(np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     test = read_batch(folder / TEST)
     counts = f"{len(train[1])}+{len(test[1])}"
-    return (train[0], train[1]), test, f"{counts}-{fingerprint(*train, *test)}"
+    return (train[0], train[1]), test, f"{counts}-{fingerprint(*train, *test)}", damaged
 
 
 def read_batch(path: Path) -> Arrays:

@@ -32,6 +32,9 @@ class AugmentedImages:
         splits: images (n, height, width, 3) and labels (n,), bytes.
         mean, deviation: of each channel of the training pixels, white being 1.
         augment: whether training batches are augmented; costs 3 times the images' own memory.
+
+    Attributes:
+        damaged: a message for each file that could not be read.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class AugmentedImages:
         self.title = title
         self.classes = classes
         self.input_shape: tuple[int, ...] = (channels, height, width)
+        self.damaged: set[str] = set()
         self._device = device
         self._splits = {
             split: (

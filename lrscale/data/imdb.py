@@ -132,7 +132,10 @@ def _held_out(corpus: Corpus, among: NDArray[np.bool_], size: int, what: str) ->
     """A mask of ``size`` of the reviews ``among``. Raises UserError when that leaves none."""
     places = np.flatnonzero(among)
     if size >= len(places):
-        raise UserError(f"{what}: {size:,} of {len(places):,} reviews leave none for training")
+        raise UserError(
+            f"{what}: {size:,} of {len(places):,} reviews leave none for training "
+            "(repeated reviews, and those that the test holds, do not count)"
+        )
     held = np.zeros(len(among), dtype=np.bool_)
     held[places[holdout(corpus.labels[places], size, corpus.hashes[places])]] = True
     return held

@@ -10,8 +10,8 @@ from lrscale.train.runtime import Runtime
 
 class Intake:
     """Sums up over a run's attempts what a source counts: ``waited`` (seconds that training has
-    waited for batches) and ``damaged`` (a message for each file). Sources in memory count neither,
-    and cost nothing here.
+    waited for batches) and ``damaged`` (a message for each file). Sources in memory that count
+    neither cost nothing here.
     """
 
     def __init__(self, source: Source, runtime: Runtime) -> None:
@@ -40,8 +40,9 @@ class Intake:
 
     def damaged(self) -> list[str]:
         """A message for each damaged file that any rank has met. Collective."""
-        if self._counts:
-            self._damaged |= self._runtime.union(getattr(self._source, "damaged", set()))
+        met: set[str] | None = getattr(self._source, "damaged", None)
+        if met is not None:
+            self._damaged |= self._runtime.union(met)
         return sorted(self._damaged)
 
     def state(self) -> dict[str, Any]:

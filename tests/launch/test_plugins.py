@@ -13,6 +13,7 @@ from launch import plugins, preflight
 from launch.handover import new_run_record
 from launch.plugins import load_plugins
 from launch.snapshot import save, take
+from launch.step_check import step_check
 from launch.sweep import expand, read
 from lrscale import plugins as loader
 from lrscale.config import decode, identity
@@ -282,3 +283,29 @@ def test_a_package_that_is_too_large_to_freeze(
     write("lab/optim.py", HEAD + FASTER)
     with pytest.raises(UserError, match=r"lab: 2 Python files of 0\.0 MB; at most 1 files"):
         checked(write("sweep.yaml", f"plugins: [lab/optim.py]\n{DIGITS}"))
+
+
+UNFIT = """
+@models.register("scales")
+@dataclass(frozen=True)
+class Scales:
+    def build(self, input_shape, classes):
+        import torch
+        class Net(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.scale = torch.nn.Parameter(torch.ones(classes))
+            def forward(self, inputs):
+                return inputs.flatten(1)[:, :classes] * self.scale
+        return Net()
+"""
+
+
+def test_a_model_that_does_not_suit_the_optimizer_is_found_by_a_step(write: Write) -> None:
+    write("lab.py", HEAD + UNFIT)
+    arms = "arms: {muon: {optimizer: {name: muon}}, kfac: {optimizer: {name: kfac, lr: 0.1}}}\n"
+    run = "run: {workload: digits_mlp, model: {name: scales}}\n"
+    sweep = write("sweep.yaml", f"plugins: [lab.py]\n{run}{arms}{CORE}")
+    muon, kfac = step_check(checked(sweep)[1].runs, read(sweep))
+    assert muon.message.startswith("optimizer: muon is for weights of two dimensions and more")
+    assert kfac.message.startswith("optimizer: kfac preconditions Linear and Conv2d layers, and")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,21 @@ def test_a_user_error_is_printed_and_ends_with_2(capsys: pytest.CaptureFixture[s
     captured = capsys.readouterr()
     assert captured.err == "error: no such thing: ['x']\n"
     assert captured.out == ""
+
+
+def test_a_warning_of_ours_is_a_sentence(capfd: pytest.CaptureFixture[str]) -> None:
+    @terminal.command
+    def main(argv: Sequence[str] | None) -> int:
+        for file in (terminal.__file__, "/elsewhere.py"):
+            shown = warnings.formatwarning("it was left out", UserWarning, file, 3)
+            sys.stderr.write(shown)
+        return 0
+
+    before = warnings.formatwarning
+    assert main() == 0
+    places = "warning: it was left out\n/elsewhere.py:3: UserWarning: it was left out\n"
+    assert capfd.readouterr().err == places
+    assert warnings.formatwarning is before
 
 
 def test_interrupted() -> None:

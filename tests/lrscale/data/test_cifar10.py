@@ -173,6 +173,8 @@ def test_or_is_left_out_where_that_was_asked_for(root: Path, how: str) -> None:
         source = skipping.open(CPU)
     assert source.size("train") == 4 * EACH - 50
     assert source.title == "CIFAR-10, incomplete (160 training images, 30 test images)"
+    (message,) = source.damaged  # type: ignore[attr-defined]
+    assert message.startswith(str(root / FOLDER / "data_batch_3"))
     with pytest.warns(UserWarning, match="left out"):
         assert skipping.locate() not in (before, "")
 
