@@ -25,13 +25,14 @@ def _liberal() -> Iterator[None]:
 
 
 @pytest.fixture
-def careless(launcher, planted, tmp_path: Path, _liberal):
+def careless(launcher, planted, wandb_server, tmp_path: Path, _liberal):
     """Keys wherever people have them; a store of an odd name in a folder that all may write to."""
     home = tmp_path / "home"
     home.mkdir()
     (home / ".netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
     (home / ".gitconfig").write_text(f"[http]\n extraheader = AUTHORIZATION: basic {KEY}\n")
-    planted.env |= {"HOME": str(home), "NETRC": str(home / ".netrc"), "WANDB_MODE": "offline"}
+    planted.env |= {"HOME": str(home), "NETRC": str(home / ".netrc")}
+    planted.env |= wandb_server.environment("privacy")
     planted.env |= {"WANDB_API_KEY": KEY + "0" * 32, "HF_TOKEN": KEY, "PASSWORD": KEY}
     planted.env |= {"AWS_SECRET_ACCESS_KEY": KEY, "HTTPS_PROXY": f"http://me:{KEY}@localhost:1"}
     (planted.tree / ".env").write_text(f"TOKEN={KEY}\n")
@@ -50,7 +51,7 @@ def careless(launcher, planted, tmp_path: Path, _liberal):
     return planted
 
 
-def test_nobody_else_may_read_and_no_key_is_in_it(careless, tmp_path):
+def test_nobody_else_may_read_and_no_key_is_in_it(careless, wandb_server, tmp_path):
     """On SLURM, alone and packed, on this machine and in the foreground; status and reports."""
     (tmp_path / "keys.sh").write_text(f"export JOB_TOKEN={KEY}\n")
     wrapper = tmp_path / "my `touch HIT` python"
@@ -77,13 +78,13 @@ def test_nobody_else_may_read_and_no_key_is_in_it(careless, tmp_path):
     open_to_others = [path for path in found if not path.is_symlink() and _mode(path) & 0o077]
     assert not open_to_others
     kinds = {path.name.split("-")[0] for path in found}
-    assert {"wandb", "offline", "reports", "pool.log", "summary.json", "log.txt"} <= kinds
+    assert {"wandb", "reports", "pool.log", "summary.json", "log.txt"} <= kinds
     assert any(path.suffix == ".pkl" for path in found)
     assert any(path.suffix == ".sh" for path in found)
     files = [path for path in found if path.is_file() and not path.is_symlink()]
     assert len(files) > 100
-    (mirrored,) = [path for path in files if path.suffix == ".wandb"]
-    assert b"digits_mlp" in mirrored.read_bytes()  # what it holds is found by searching
+    (mirrored,) = wandb_server.runs("privacy").values()
+    assert mirrored.plain_config["workload"] == "digits_mlp"
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
     assert not list(tmp_path.rglob("HIT"))
 
