@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lrscale.store import Store, process_alive, read_json, write_json
+from lrscale.store import Store, make_folder, process_alive, read_json, write_json
 
 STALE_SECONDS = 600.0  # a run's lock that its holder has not touched for so long is free
 
@@ -61,7 +61,8 @@ class Cursors:
     def write(self, run_id: str, cursor: Cursor) -> None:
         """Replaced atomically."""
         path = self._path(run_id)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self.folder, self.folder / "cursors", path.parent):
+            make_folder(folder)
         write_json(path, asdict(cursor))
 
     @contextlib.contextmanager
@@ -75,8 +76,7 @@ class Cursors:
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for the client's files, and W&B's variables that point there; the client
-        prints nothing of its own and reports its faults to nobody.
+        """A folder for the client's files, and W&B's variables that point there.
 
         What a killed process of this host has left goes as well.
         """
@@ -86,10 +86,10 @@ class Cursors:
             if pid.isdigit() and not process_alive(int(pid)):
                 shutil.rmtree(left, ignore_errors=True)
         mine = self.folder / f"{host}.{os.getpid()}"
-        mine.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self.folder)
+        mine.mkdir(exist_ok=True, mode=0o700)
         for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
             os.environ[name] = str(mine)  # in $HOME unless told otherwise
-        os.environ |= {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
         try:
             yield mine
         finally:

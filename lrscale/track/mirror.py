@@ -14,6 +14,7 @@ from lrscale.track.server import Held, Server
 CLOSE_SECONDS = 120.0  # for what is to be sent to arrive, when a run is closed
 OPEN_SECONDS = 60.0
 RETRIES = 5  # of one request
+SEND_SECONDS = 5.0  # whole ones, between two requests with rows of an open run
 
 
 class Differs(Exception):
@@ -144,6 +145,7 @@ def _settings(watched: int | None) -> Any:
         x_disable_meta=True,
         x_disable_machine_info=True,
         x_disable_stats=watched is None,
+        x_file_stream_transmit_interval=SEND_SECONDS,
         x_graphql_retry_max=RETRIES,
         x_save_requirements=False,
         x_skip_transaction_log=True,

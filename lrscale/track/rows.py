@@ -18,6 +18,7 @@ Row = dict[str, Any]
 
 WINDOWS = 2_000  # rows of minibatch losses: a plot shows no more than that
 EVALUATIONS = 8_000
+HEAD = 10  # rows that a run is known by
 _NOT_METRICS = ("kind", "step")
 
 
@@ -64,8 +65,12 @@ def evaluation_stride(config: Mapping[str, Any]) -> int:
 
 
 def digest(sent: Sequence[Row]) -> str:
-    """Of the steps and losses of rows, to tell whether a run was done again with other results."""
-    view = [(row["global_step"], _rounded(row.get("loss"))) for row in sent]
+    """Of the first rows' losses, to tell whether a run was done again with other results.
+
+    Only of the first few: on a GPU, a run that was cut back to a checkpoint may go on a little
+    differently.
+    """
+    view = [(row["global_step"], _rounded(row.get("loss"))) for row in sent[:HEAD]]
     return hashlib.sha256(json.dumps(view).encode()).hexdigest()[:20]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Held:
 
 
 class Server:
-    """Reads a project. Not to be used by two threads at once.
+    """Reads a project; one question at a time, whatever the threads.
 
     Attributes:
         target: the project's address: what cursors are of.
@@ -45,15 +46,26 @@ class Server:
     """
 
     def __init__(self) -> None:
+        # The client prints nothing of its own and reports its faults to nobody.
+        os.environ |= {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
         import wandb
 
-        self._api = asked(lambda: wandb.Api(timeout=TIMEOUT_SECONDS))
+        self._api: Any = asked(lambda: wandb.Api(timeout=TIMEOUT_SECONDS))
         entity = os.environ.get("WANDB_ENTITY") or asked(lambda: self._api.default_entity)
         if not entity:
             raise UserError("Weights & Biases: nobody is logged in: run `wandb login`")
         self.entity: str = entity
+        self._lock = threading.Lock()
         self.project = os.environ.get("WANDB_PROJECT") or PROJECT
         self.target = f"{self._api.settings['base_url']}/{self.entity}/{self.project}"
+
+    def restart(self) -> None:
+        """End the client's own process, which does not let go of runs that it failed to open."""
+        import wandb
+
+        with self._lock:
+            wandb.teardown()
+            self._api = asked(lambda: wandb.Api(timeout=TIMEOUT_SECONDS))
 
     def held(self, wandb_ids: Sequence[str]) -> dict[str, Held]:
         """Those of the runs that are there."""
@@ -73,14 +85,19 @@ class Server:
             history = run.scan_history(keys=["global_step"], use_cache=False)
             return [int(row["global_step"]) for row in history]
 
-        return asked(read)
+        with self._lock:
+            return asked(read)
 
     def _runs(self, filters: dict[str, Any]) -> list[Any]:
         path = f"{self.entity}/{self.project}"
+
+        def read() -> list[Any]:
+            self._api.flush()  # it remembers answers
+            return list(self._api.runs(path, filters=filters, per_page=PAGE, lazy=False))
+
         try:
-            return asked(
-                lambda: list(self._api.runs(path, filters=filters, per_page=PAGE, lazy=False))
-            )
+            with self._lock:
+                return asked(read)
         except ValueError as error:
             if "Could not find project" in str(error):  # not made yet
                 return []
@@ -96,12 +113,17 @@ def asked(question: Callable[[], T]) -> T:
         try:
             return question()
         except Exception as error:
-            if type(error).__module__.partition(".")[0] not in ("wandb", "requests"):
+            if not of_client(error):
                 raise
             if pause is None or "credentials" in str(error):
                 raise UserError(f"Weights & Biases: {first_line(error)}") from error
             time.sleep(pause)
     raise AssertionError("unreachable")
+
+
+def of_client(error: BaseException) -> bool:
+    """Whether W&B's client raised it; some of its errors have no common class."""
+    return type(error).__module__.partition(".")[0] in ("wandb", "requests")
 
 
 def first_line(error: BaseException) -> str:

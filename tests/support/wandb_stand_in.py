@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -22,7 +23,8 @@ def wandb_server(
 ) -> Iterator[WandbServer]:
     """Clients of this process and those it starts talk to it; they know of no other."""
     server = _shared_wandb_server
-    for name, value in server.environment(request.node.name).items():
+    project = re.sub(r"[^\w-]+", "-", request.node.name).strip("-")[:100]
+    for name, value in server.environment(project).items():
         monkeypatch.setenv(name, value)
     yield server
     server.faults.clear()
