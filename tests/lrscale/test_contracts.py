@@ -72,7 +72,8 @@ print(*sorted(heavy & set(sys.modules)))
 
 
 @pytest.mark.parametrize(
-    ("registry", "name"), [(r, name) for r in REGISTRIES for name in r.names()], ids=str
+    ("registry", "name"),
+    [pytest.param(r, name, id=f"{r.kind}-{name}") for r in REGISTRIES for name in r.names()],
 )
 def test_what_preflight_asks_of_plugins(registry: Registry, name: str) -> None:
     assert not breaches(registry, name)
