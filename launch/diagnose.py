@@ -71,7 +71,7 @@ UNKNOWN = "unknown"
 
 _HOST_OOM_ADVICE = "more resources.mem (or mem_per_gpu), fewer data.workers or runs_per_task"
 _TIME_ADVICE = "a longer resources.time, or a shorter checkpoint_minutes"
-_NODE_ADVICE = "python launch/steer.py retry; leave the node out with sbatch's exclude in a profile"
+_NODE_ADVICE = "the same submit command; leave the node out with sbatch's exclude in a profile"
 
 RULES = (
     Rule(
@@ -94,7 +94,7 @@ RULES = (
     Rule(
         "disk full or quota",
         re.compile(r"No space left on device|[Qq]uota exceeded|\[Errno (28|122)\]|File too large"),
-        "python launch/clean.py says what can go; or another store with --runs DIR",
+        "room on the disk, or another store with --runs DIR",
     ),
     Rule(
         "import error",
@@ -215,7 +215,7 @@ def _timed(found: Diagnosis, evidence: Evidence) -> Diagnosis:
 def _other(evidence: Evidence) -> Diagnosis:
     """What no rule knows: the exception, a signal, the exit code."""
     raised = _EXCEPTION.match(evidence.cause)
-    advice = "python launch/logs.py RUN shows the traceback"
+    advice = "its log, whose path status --json gives"
     if raised:
         return Diagnosis(raised[1].rpartition(".")[2], evidence.cause, advice)
     found = _exception(evidence.logs)
@@ -223,7 +223,7 @@ def _other(evidence: Evidence) -> Diagnosis:
         return found
     died = _DEATH.search(evidence.cause)
     if died:
-        return Diagnosis(died[0], evidence.cause, "python launch/logs.py RUN shows its last words")
+        return Diagnosis(died[0], evidence.cause, "its log, whose path status --json gives")
     if evidence.job is not None and evidence.job.state in BAD_ENDS:
         return Diagnosis(evidence.job.state, _account(evidence.job), advice)
     if evidence.cause:
@@ -241,7 +241,7 @@ def _exception(logs: Sequence[str]) -> Diagnosis | None:
             match = _EXCEPTION.match(named[-1])
             assert match
             kind = match[1].rpartition(".")[2]
-            advice = "python launch/logs.py RUN shows the traceback"
+            advice = "its log, whose path status --json gives"
             found.append(Diagnosis(kind, named[-1][:LINE_WIDTH], advice, rank))
     own = [one for one in found if not _COMMUNICATION.pattern.search(one.line)]
     return next(iter(own or found), None)
