@@ -19,7 +19,7 @@ name: faults
 run: {workload: digits_mlp, epochs: 2, batch_size: 50, checkpoint_minutes: 0.0001}
 arms:
   raises: {optimizer: {name: trial, lr: 0.1, fault: raise, unless: mended}}
-  killed: {optimizer: {name: trial, lr: 0.1, fault: kill, unless: mended}}
+  killed: {optimizer: {name: trial, lr: 0.1, fault: kill, at: 0, unless: mended}}
   exits: {optimizer: {name: trial, lr: 0.1, fault: exit, unless: mended}}
   diverges: {optimizer: {name: trial, lr: 1.0e+30}}
   fine: {optimizer: {name: trial, lr: 0.1}}
@@ -111,7 +111,8 @@ def test_runs_that_die_take_no_others_along(local: LocalLauncher) -> None:
     }
     assert causes == {
         "raise": "RuntimeError: as was wished",
-        "kill": "killed by SIGKILL, perhaps for want of memory",
+        "kill": "killed by SIGKILL, perhaps for want of memory, 4 times in a row, without a new "
+        "checkpoint",
         "exit": "ended with exit code 7, see its log",
         "": "",
     }
