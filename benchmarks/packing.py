@@ -1,6 +1,6 @@
 """What a pool costs around short runs.
 
-    python benchmarks/packing.py [--json] [--runs 200] [--epochs 4]
+    python benchmarks/packing.py [--json] [--runs 200] [--epochs 8]
 
 200 runs of about 0.1 s each, a perceptron 64-32-10 on scikit-learn's digits, on all cores: forked
 from one parent (launch/pool.py, as local sweeps and packed array elements do it), in a process of
@@ -77,7 +77,7 @@ def in_a_process(call: str) -> Any:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--runs", type=int, default=200)
-    arguments.add_argument("--epochs", type=int, default=4, help="of each run; of 37 steps")
+    arguments.add_argument("--epochs", type=int, default=8, help="of each run; of 37 steps")
     chosen = arguments.parse_args()
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
