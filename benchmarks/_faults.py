@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrscale import checkpoint
-from lrscale.store import RunDir, Store
+from lrscale.run_dir import RunDir
+from lrscale.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 DEV_CLUSTER = ROOT / "slurm" / "dev_cluster.sh"

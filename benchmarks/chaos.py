@@ -33,7 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks._common import parser
 from benchmarks._faults import DEV_CLUSTER, KINDS, ROOT, Storm, command
-from lrscale.store import RunDir, Store
+from lrscale.run_dir import RunDir
+from lrscale.store import Store
 
 CHECKPOINT_SECONDS = 2.0
 CLUSTER = {"NODES": "4", "CPUS": "8", "GPUS": "0", "MEM": "64000", "MAX_ARRAY_SIZE": "1001"}

@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks._common import Result, parser, report
 from launch import submissions
-from lrscale.store import ENDED, RunState, State, Store
+from lrscale.run_state import ENDED, RunState, State
+from lrscale.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET_SECONDS = 2.0

@@ -16,7 +16,8 @@ from typing import Any
 from launch.cluster import environment
 from launch.snapshot import user_name
 from launch.submissions import process_lives
-from lrscale.store import ENDED, State, Store
+from lrscale.run_state import ENDED, State
+from lrscale.store import Store
 
 # A run beats every few seconds between its steps. One that has not for so long, and that its
 # scheduler no longer knows or whose host cannot be asked, is taken for dead.

@@ -28,7 +28,9 @@ from lrscale.errors import UserError
 from lrscale.full_disk import despite_full_disk, once_there_is_room
 from lrscale.plugins import load_frozen
 from lrscale.registry import workloads
-from lrscale.store import FINISHED, State, Store, Superseded
+from lrscale.run_dir import Superseded
+from lrscale.run_state import FINISHED, State
+from lrscale.store import Store
 from lrscale.track.live import mirrored
 
 EXIT_FAILED = 1

@@ -9,7 +9,7 @@ from typing import Literal
 from launch.claims import Claim
 from launch.submissions import Found
 from lrscale.errors import UserError, did_you_mean
-from lrscale.store import ENDED, State
+from lrscale.run_state import ENDED, State
 
 Action = Literal["submit", "resume", "retry", "skip", "queued"]
 

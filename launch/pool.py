@@ -25,7 +25,10 @@ from launch.requeue import MAX_RETRIES, cause_of_death, may_go_on
 from lrscale.attempt import record_end
 from lrscale.control import Control, StopReason
 from lrscale.errors import UserError
-from lrscale.store import ENDED, RunDir, Store, open_file
+from lrscale.files import open_file
+from lrscale.run_dir import RunDir
+from lrscale.run_state import ENDED
+from lrscale.store import Store
 
 Report = Callable[[str, str], None]  # event (start, end), run id
 Records = Mapping[str, Mapping[str, Any]]

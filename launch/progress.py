@@ -19,7 +19,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lrscale.store import FINISHED, State, Store
+from lrscale.run_state import FINISHED, State
+from lrscale.store import Store
 
 REFRESH_SECONDS = 0.5
 BAR_WIDTH = 24

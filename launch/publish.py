@@ -23,7 +23,8 @@ from rich.console import Console
 from launch import terminal
 from launch.wandb_login import OFFLINE, login_problem
 from lrscale.errors import UserError
-from lrscale.store import ENDED, Store
+from lrscale.run_state import ENDED
+from lrscale.store import Store
 from lrscale.track.publisher import Outcome, Publisher
 from lrscale.track.server import Server
 

@@ -36,7 +36,8 @@ from lrscale.compare.render.markdown import markdown
 from lrscale.compare.render.terminal import print_report
 from lrscale.compare.sheet import Sheet
 from lrscale.errors import UserError, did_you_mean
-from lrscale.store import Store, make_folder, write_text
+from lrscale.files import make_folder, write_text
+from lrscale.store import Store
 
 Figures = Mapping[str, Sequence[Path]]  # title to files, PNG first
 Writer = Callable[[Comparison, Sequence[Sheet], Figures], dict[str, str]]

@@ -21,7 +21,9 @@ from launch.cluster import controller_answers, environment
 from lrscale import checkpoint
 from lrscale.attempt import record_end
 from lrscale.full_disk import once_there_is_room
-from lrscale.store import BADLY, ENDED, RunDir, RunState, State, Store
+from lrscale.run_dir import RunDir
+from lrscale.run_state import BADLY, ENDED, RunState, State
+from lrscale.store import Store
 
 MAX_RETRIES = 3  # of a sweep that does not say
 

@@ -23,8 +23,9 @@ from typing import Any
 
 import launch
 from lrscale.errors import UserError
+from lrscale.files import make_folder, open_file
 from lrscale.plugins import Plugin, frozen_folder
-from lrscale.store import Store, make_folder, open_file
+from lrscale.store import Store
 
 MAX_BYTES = 50_000_000
 MAX_FILES = 5_000

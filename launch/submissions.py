@@ -26,7 +26,9 @@ from typing import Any
 
 from launch.snapshot import user_name
 from lrscale import checkpoint
-from lrscale.store import FINISHED, State, Store, process_alive
+from lrscale.lock import process_alive
+from lrscale.run_state import FINISHED, State
+from lrscale.store import Store
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from launch.layout import Estimate
 from launch.preflight import Checked, Run, label
 from launch.quick import described
 from launch.sweep import Sweep
-from lrscale.store import ENDED, Store
+from lrscale.run_state import ENDED
+from lrscale.store import Store
 
 MAX_ROWS = 50
 EXIT_FAILED_RUNS = 1

@@ -33,8 +33,10 @@ from launch.claims import (
 from launch.diagnose import Diagnosis, Evidence, diagnose
 from launch.run_logs import RunLogs, last_words
 from lrscale import checkpoint
+from lrscale.lock import process_alive
+from lrscale.run_state import ENDED, State
 from lrscale.state_index import StateIndex, read_states
-from lrscale.store import ENDED, State, Store, process_alive
+from lrscale.store import Store
 
 # In the order in which they are listed: what wants attention first.
 STATES = (

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from lrscale import checkpoint
 from lrscale.control import Control, Stopped, StopReason
 from lrscale.full_disk import despite_full_disk, is_full, once_there_is_room
-from lrscale.store import FINISHED, RunDir, RunState, next_state
+from lrscale.run_dir import RunDir
+from lrscale.run_state import FINISHED, RunState, next_state
 
 Record = Mapping[str, Any]
 

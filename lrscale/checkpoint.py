@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
-import socket
 import warnings
 from pathlib import Path
 from typing import Any
 
+from lrscale.files import write_bytes
+
 KEEP = 2  # the newest, and the one before it in case the newest turns out damaged
-_TEMPORARIES = ".checkpoint.*.tmp"
+_TEMPORARIES = ".checkpoint-*.tmp"
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
@@ -33,16 +33,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     content = buffer.getbuffer()
     digest = hashlib.sha256(content).hexdigest()[:16]
     path = folder / f"checkpoint-{step:012d}-{digest}.pt"
-    temporary = folder / f".checkpoint.{socket.gethostname()}.{os.getpid()}.tmp"
-    try:
-        with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:  # such as a full disk, which has room again for smaller files
-        temporary.unlink(missing_ok=True)
-        raise
+    write_bytes(path, content)
     kept = [p for p in checkpoints(folder) if _step(p) <= step][:KEEP]
     for other in [*checkpoints(folder), *folder.glob(_TEMPORARIES)]:
         if other not in kept:

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrscale.store import ENDED, State, Store, make_folder, read_json, write_json
+from lrscale.files import make_folder, read_json, write_json
+from lrscale.run_state import ENDED, State
+from lrscale.store import Store
 
 Stamp = list[int]
 # Stamp, what the state file holds, and what a caller has noted beside it.

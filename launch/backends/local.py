@@ -22,7 +22,8 @@ from launch.pool import Report, Slot, run_pool
 from launch.requeue import MAX_RETRIES
 from launch.resources import Resources, decode_resources
 from lrscale.control import Control
-from lrscale.store import Store, open_file
+from lrscale.files import open_file
+from lrscale.store import Store
 
 HEARTBEAT_SECONDS = 0.5  # a person is watching
 

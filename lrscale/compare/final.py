@@ -15,7 +15,8 @@ import pandas as pd
 
 from lrscale.compare.load import load_runs, point_key
 from lrscale.errors import UserError
-from lrscale.store import FINISHED, Store
+from lrscale.run_state import FINISHED
+from lrscale.store import Store
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import pandas as pd
 
 from lrscale.compare.comparison import Comparison
 from lrscale.registry import workloads
-from lrscale.store import FINISHED, Store
+from lrscale.run_state import FINISHED
+from lrscale.store import Store
 
 MANY = 20  # starts of one point from which on they are counted instead of drawn one by one
 

@@ -14,7 +14,9 @@ import pandas as pd
 from lrscale.contract import measure_of
 from lrscale.errors import UserError, did_you_mean
 from lrscale.registry import workloads
-from lrscale.store import FINISHED, RunDir, Store
+from lrscale.run_dir import RunDir
+from lrscale.run_state import FINISHED
+from lrscale.store import Store
 
 Direction = Literal["max", "min"]
 

@@ -12,8 +12,9 @@ import pandas as pd
 from lrscale.config import decode_as, identity
 from lrscale.data.reference import Reference
 from lrscale.errors import UserError
+from lrscale.files import make_folder, read_json, write_json
 from lrscale.registry import datasets
-from lrscale.store import Store, make_folder, read_json, write_json
+from lrscale.store import Store
 
 
 def load_references(

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lrscale.attempt import Attempt
 from lrscale.control import Control, Stopped, StopReason
 from lrscale.host import peak_resident_bytes
-from lrscale.store import RunDir
+from lrscale.run_dir import RunDir
 from lrscale.theory.epochs import measured_epochs, sharpness_epochs
 from lrscale.theory.observables import measure
 from lrscale.theory.provenance import digest, provenance, title

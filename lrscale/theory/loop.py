@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lrscale.control import Control, Outcome, Stopped, StopReason
 from lrscale.errors import UserError
-from lrscale.store import RunDir
+from lrscale.run_dir import RunDir
 from lrscale.theory.attempt import GDAttempt
 from lrscale.theory.engine import BLOCK, GradientDescent, StepSizes, engine_coordinates
 from lrscale.theory.epochs import measured_epochs

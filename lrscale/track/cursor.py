@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lrscale.store import Store, make_folder, process_alive, read_json, write_json
+from lrscale.files import make_folder, read_json, write_json
+from lrscale.lock import process_alive
+from lrscale.store import Store
 
 STALE_SECONDS = 600.0  # a run's lock that its holder has not touched for so long is free
 

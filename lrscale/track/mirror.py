@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrscale.store import FINISHED, RunDir, State
+from lrscale.run_dir import RunDir
+from lrscale.run_state import FINISHED, State
 from lrscale.track.rows import Row, rows
 from lrscale.track.server import Held, Server
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from lrscale.errors import UserError
-from lrscale.store import ENDED, FINISHED, State, Store
+from lrscale.run_state import ENDED, FINISHED, State
+from lrscale.store import Store
 from lrscale.track.cursor import Cursor, Cursors
 from lrscale.track.mirror import Differs, Mirror, check_held, rows_of
 from lrscale.track.rows import Row, digest

@@ -15,7 +15,7 @@ from torch import Tensor
 from lrscale.attempt import Attempt, Record
 from lrscale.control import Control, Outcome, Stopped
 from lrscale.predictions import Predictions, pack
-from lrscale.store import RunDir
+from lrscale.run_dir import RunDir
 from lrscale.train.averaged import delivered_weights
 from lrscale.train.clock import Clock
 from lrscale.train.evaluate import SPLITS, evaluate, predict

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from launch.claims import STALE_SECONDS, Claims, LiveArray, QueueRow, ask_squeue, live_claims
 from launch.submissions import new_record, process_stamp
-from lrscale.store import State, Store, write_json
+from lrscale.files import write_json
+from lrscale.run_state import State
+from lrscale.store import Store
 
 
 @pytest.fixture

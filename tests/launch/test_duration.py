@@ -9,7 +9,8 @@ from launch.duration import expected_minutes
 from launch.preflight import Run
 from launch.resources import Resources
 from lrscale.config import decode, encode, identity
-from lrscale.store import State, Store
+from lrscale.run_state import State
+from lrscale.store import Store
 
 MLP = {"workload": "digits_mlp", "epochs": 10}
 GD = {"workload": "gd", "epochs": 1000}

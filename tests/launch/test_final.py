@@ -9,7 +9,7 @@ from local_launcher import LocalLauncher
 from launch import report
 from lrscale.compare.render.json import as_json
 from lrscale.predictions import unpack
-from lrscale.store import RunDir
+from lrscale.run_dir import RunDir
 
 SWEEP = """
 name: small

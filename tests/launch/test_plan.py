@@ -11,7 +11,7 @@ from launch.claims import Claim
 from launch.plan import RETRYABLE, check_retry, decide
 from launch.submissions import Found
 from lrscale.errors import UserError
-from lrscale.store import ENDED, RunState, State
+from lrscale.run_state import ENDED, RunState, State
 
 NONE: frozenset[str] = frozenset()
 STATES = get_args(RunState)

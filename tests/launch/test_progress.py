@@ -23,7 +23,8 @@ from local_launcher import SLEEP, LocalLauncher
 from rich.console import Console
 
 from launch.progress import PoolWatch
-from lrscale.store import State, Store
+from lrscale.run_state import State
+from lrscale.store import Store
 
 WaitUntil = Callable[..., None]
 LABELS = {"a" * 20: "adam, seed 0", "b" * 20: "sgd, seed 0", "c" * 20: "sgd, seed 1"}

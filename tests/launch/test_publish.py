@@ -16,7 +16,8 @@ import pytest
 from wandb_server import KEY, WandbServer
 
 from launch import publish
-from lrscale.store import RunDir, Store
+from lrscale.run_dir import RunDir
+from lrscale.store import Store
 from lrscale.track import publisher
 from lrscale.track.live import mirrored
 from lrscale.track.rows import rows

@@ -9,7 +9,9 @@ import pytest
 from launch import requeue
 from launch.requeue import Fate, may_go_on, record_deaths, settle
 from lrscale import checkpoint
-from lrscale.store import RunDir, RunState, State, Store
+from lrscale.run_dir import RunDir
+from lrscale.run_state import RunState, State
+from lrscale.store import Store
 
 IDS = [f"{n}{n}" * 10 for n in range(3)]
 

@@ -18,7 +18,9 @@ from launch import status, submissions
 from launch.claims import STALE_SECONDS
 from launch.survey import RunStatus
 from launch.survey import survey as survey_of
-from lrscale.store import State, Store, write_json
+from lrscale.files import write_json
+from lrscale.run_state import State
+from lrscale.store import Store
 
 MakeSweep = Callable[..., Store]
 ONE = {"rates": {"sgd": [0.1]}, "seeds": [0]}

@@ -18,7 +18,8 @@ from launch.submissions import (
     survey,
 )
 from lrscale.errors import UserError
-from lrscale.store import State, Store
+from lrscale.run_state import State
+from lrscale.store import Store
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ from launch import survey as module
 from launch.accounting import JobEnd, ask_sacct
 from launch.claims import STALE_SECONDS, QueueRow
 from launch.survey import RunStatus, survey
-from lrscale.store import State, Store, write_json
+from lrscale.files import write_json
+from lrscale.run_state import State
+from lrscale.store import Store
 
 MakeSweep = Callable[..., Store]
 TREE = Path(__file__).parents[2]

@@ -10,7 +10,9 @@ import pytest
 from lrscale import checkpoint
 from lrscale.attempt import Attempt, record_end
 from lrscale.control import Control
-from lrscale.store import RunDir, RunState, State, Store
+from lrscale.run_dir import RunDir
+from lrscale.run_state import RunState, State
+from lrscale.store import Store
 
 
 class FakeTime:

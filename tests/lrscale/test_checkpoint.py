@@ -111,7 +111,7 @@ def test_what_a_checkpoint_holds_is_never_executed(tmp_path: Path):
 
 
 def test_what_a_killed_writer_left_is_ignored_and_cleaned(tmp_path: Path):
-    stale = tmp_path / ".checkpoint.elsewhere.123.tmp"
+    stale = tmp_path / ".checkpoint-000000000001-ab.pt.elsewhere.123.tmp"
     stale.write_bytes(b"half")
     assert checkpoint.load(tmp_path) is None
     kept = checkpoint.save(tmp_path, 1, state(1))

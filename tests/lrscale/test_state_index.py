@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from lrscale.files import write_json
 from lrscale.state_index import read_states
-from lrscale.store import Store, write_json
+from lrscale.store import Store
 
 MakeSweep = Callable[..., Store]
 

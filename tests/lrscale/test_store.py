@@ -18,9 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrscale import store as store_module
+from lrscale import lock as lock_module
 from lrscale.errors import UserError
-from lrscale.store import RunDir, State, Store, Superseded, read_json, write_json
+from lrscale.files import read_json, write_json
+from lrscale.run_dir import RunDir, Superseded
+from lrscale.run_state import State
+from lrscale.store import Store
 
 SPAWN = multiprocessing.get_context("fork")
 TOTAL = 40
@@ -394,7 +397,7 @@ def test_a_waiter_who_saw_a_dead_holder_does_not_take_a_living_ones_lock(
     lock = store.root / "locks" / "plan"
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    host = store_module._me().rpartition(".")[0]
+    host = lock_module._me().rpartition(".")[0]
     lock.mkdir()
     (lock / f"{host}.{dead.pid}").touch()
 
@@ -402,8 +405,8 @@ def test_a_waiter_who_saw_a_dead_holder_does_not_take_a_living_ones_lock(
         (lock / f"{host}.{dead.pid}").rename(lock / f"{host}.1")
         return (host, str(dead.pid))
 
-    monkeypatch.setattr(store_module, "_lock_owner", overtaken)
-    assert not store_module._acquire(lock)
+    monkeypatch.setattr(lock_module, "_lock_owner", overtaken)
+    assert not lock_module._acquire(lock)
     assert [path.name for path in lock.iterdir()] == [f"{host}.1"]
 
 

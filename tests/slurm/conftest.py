@@ -18,7 +18,8 @@ from slurm_cluster import SlurmCluster
 
 from lrscale.config import decode, encode, identity
 from lrscale.control import Control
-from lrscale.store import RunDir, Store
+from lrscale.run_dir import RunDir
+from lrscale.store import Store
 
 TREE = Path(__file__).parents[2]
 CORE = {"gpus_per_node": 0, "cpus_per_task": 1, "mem": "1G", "time": "00:20:00"}

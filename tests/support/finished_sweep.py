@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from lrscale.store import RunDir, State, Store
+from lrscale.run_dir import RunDir
+from lrscale.run_state import State
+from lrscale.store import Store
 
 Rates = Mapping[str, Sequence[float]]
 States = Mapping[tuple[str, float, int], str]

@@ -18,7 +18,8 @@ import pytest
 
 from launch.submissions import process_lives
 from lrscale import checkpoint
-from lrscale.store import RunDir, Store
+from lrscale.run_dir import RunDir
+from lrscale.store import Store
 
 TREE = Path(__file__).parents[2]
 SLEEP = 0.03  # before each step of runs that are to be cut: 2 s a run

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lrscale.config import decode
 from lrscale.control import Control
-from lrscale.store import RunDir
+from lrscale.run_dir import RunDir
 from lrscale.train import run
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ import pytest
 
 from lrscale.config import decode, encode, identity
 from lrscale.control import Control, Outcome
-from lrscale.store import RunDir, Store
+from lrscale.run_dir import RunDir
+from lrscale.store import Store
 from lrscale.train import run
 
 _FORKED = multiprocessing.get_context("forkserver")

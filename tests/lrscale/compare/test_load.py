@@ -9,7 +9,8 @@ import pytest
 
 from lrscale.compare.load import flatten, join_sweeps, load_runs, metric_of
 from lrscale.errors import UserError
-from lrscale.store import State, Store
+from lrscale.run_state import State
+from lrscale.store import Store
 
 MakeSweep = Callable[..., Store]
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from wandb_server import KEY, WandbServer
 
-from lrscale.store import RunDir, State, Store
+from lrscale.run_dir import RunDir
+from lrscale.run_state import State
+from lrscale.store import Store
 from lrscale.track import live
 from lrscale.track.live import mirrored
 from lrscale.track.rows import rows

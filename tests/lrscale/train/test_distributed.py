@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ranks import Runs, free_port, in_float64, results
 
-from lrscale.store import RunDir
+from lrscale.run_dir import RunDir
 
 SUPPORT = Path(__file__).parents[2] / "support"
 # Without BatchNorm and dropout, which see the ranks.

@@ -16,7 +16,7 @@ from lrscale.config import decode, identity
 from lrscale.control import Control
 from lrscale.data import _loader
 from lrscale.errors import UserError
-from lrscale.store import MetricsWriter
+from lrscale.run_dir import MetricsWriter
 from lrscale.train import run
 from lrscale.train.order import Order
 from lrscale.workloads.imagenet import ImageNetResNet50

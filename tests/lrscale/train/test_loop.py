@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from lrscale import checkpoint
 from lrscale.config import decode
 from lrscale.control import Control, Outcome
-from lrscale.store import RunDir
+from lrscale.run_dir import RunDir
 from lrscale.train import run
 from lrscale.train.order import INITIALISATION, STEP, Order, derive, nth
 from lrscale.workloads.classification import Classification

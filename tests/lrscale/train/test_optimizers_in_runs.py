@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from lrscale import checkpoint
 from lrscale.config import decode
-from lrscale.store import RunDir
+from lrscale.run_dir import RunDir
 from lrscale.train.order import Order
 
 PER_EPOCH = 37

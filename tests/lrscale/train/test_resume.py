@@ -16,7 +16,8 @@ from lrscale.attempt import Attempt
 from lrscale.config import decode
 from lrscale.control import Control, Outcome
 from lrscale.data.source import InMemory
-from lrscale.store import MetricsWriter, RunDir, Store, Superseded
+from lrscale.run_dir import MetricsWriter, RunDir, Superseded
+from lrscale.store import Store
 from lrscale.train import provenance, run
 from lrscale.train.task import Task
 from lrscale.workloads.classification import Classification
