@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import gc
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -87,10 +88,13 @@ def test_ranks_from_eight_seeds_on() -> None:
     assert found["b"].rank_p is None
 
 
-@given(st.dictionaries(st.text("abcdef", min_size=1), st.floats(0, 1), min_size=1))
+@given(st.dictionaries(st.sampled_from("abcdefghij"), st.floats(0, 1), min_size=1))
 def test_holm_as_statsmodels_has_it(p: dict[str, float]) -> None:
+    gc.freeze()  # the oracle collects garbage, which takes 0.1 s with all that is imported here
     expected = multipletests(list(p.values()), method="holm")[1]
-    assert [holm(p)[name] for name in p] == pytest.approx(list(expected))
+    gc.unfreeze()
+    adjusted = holm(p)
+    assert [adjusted[name] for name in p] == pytest.approx(list(expected))
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
@@ -108,6 +112,7 @@ def test_without_any_spread_nothing_is_shown() -> None:
     assert not b.shown
 
 
+@settings(max_examples=30)
 @given(samples, st.randoms(use_true_random=False))
 def test_neither_order_nor_sign_matters(arms: dict[str, list[float]], random: object) -> None:
     def shuffled(items: list) -> list:
