@@ -13,6 +13,7 @@ from lrscale.compare.gd_runs import is_gd, load_gd
 from lrscale.compare.gd_sheets import sheets as gd_sheets
 from lrscale.compare.mean_sheet import mean_sheet
 from lrscale.compare.samples import Sample
+from lrscale.compare.sensitivity_sheet import sensitivity_sheet
 from lrscale.compare.sheet import Sheet
 from lrscale.predictions import unpack
 from lrscale.store import Store
@@ -22,6 +23,7 @@ def attach_sheets(store: Store, comparison: Comparison) -> Comparison:
     """The comparison with every sheet that its runs have something for, in reading order."""
     found: list[Sheet | None] = [mean_sheet(comparison)]
     found += difference_sheets(comparison, partial(load_correct, store))
+    found.append(sensitivity_sheet(comparison))
     found += gd_sheets(load_gd(store, comparison)) if is_gd(comparison.runs) else []
     return replace(comparison, sheets=[sheet for sheet in found if sheet is not None])
 

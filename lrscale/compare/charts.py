@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 
 from lrscale.compare import views
-from lrscale.compare.aggregate import select
 from lrscale.compare.comparison import Comparison, plain
 from lrscale.compare.curves import MOST, Line, Lines, band, load_groups, load_lines, thinned
-from lrscale.compare.load import is_share
+from lrscale.compare.load import Metric, is_share
 from lrscale.compare.provenance import is_rate
+from lrscale.compare.sensitivity import TOLERANCE, Sensitivity, at_best, rates_of, sensitivity
 from lrscale.store import Store
 
 Chart = dict[str, Any]
@@ -89,19 +89,19 @@ def _sensitivity(c: Comparison) -> list[Chart]:
     for rate in (f"config.{key}" for key in c.keys if is_rate(key)):
         series, lost = [], []
         for group, points in load_groups(c):
-            rated = points.dropna(subset=[rate])
-            if rated.empty or f"{measure}.mean" not in rated:
+            best = at_best(points, rate, c.metric)
+            if best.empty or f"{measure}.mean" not in best:
                 continue
-            best = select(rated, [rate], c.metric).sort_values(rate)
-            series.append(_rates(group, best, rate, measure))
-            gone = best[best[f"{measure}.median"].isna() & (best["diverged"] > 0)]
-            lost += [f"{group} at {value:g}" for value in gone[rate]]
+            series += _rates(group, best, rate, c.metric)
+            gone = best[best[f"{measure}.diverged"] > 0].to_dict("records")
+            lost += [f"{group} at {row[rate]:g} ({row[f'{measure}.diverged']})" for row in gone]
         if series:
-            gone_text = f" Diverged: {', '.join(lost)}." if lost else ""
+            gone_text = f" Diverged seeds: {', '.join(lost)}." if lost else ""
             made.append({
                 "kind": "lines",
                 "title": f"Sensitivity to {plain(rate)}",
-                "note": f"Mean and range over seeds at the last step.{gone_text}",
+                "note": f"Mean and range over seeds, other keys at their best. Broad: within "
+                f"{100 * TOLERANCE:g} % of the best.{gone_text}",
                 "xs": [{"label": plain(rate), "scale": "log"}],
                 "y": {
                     "label": f"final {views.label_of(measure)}",
@@ -112,26 +112,42 @@ def _sensitivity(c: Comparison) -> list[Chart]:
     return made
 
 
-def _rates(group: str, best: pd.DataFrame, rate: str, measure: str) -> dict[str, Any]:
+def _rates(group: str, best: pd.DataFrame, rate: str, metric: Metric) -> list[dict[str, Any]]:
+    """The means, or medians, and under them the stretch of rates within the tolerance."""
+    measure = f"metrics.{metric.select}"
     unit = views.unit_of(measure)
     mean, median, low, high = (
         unit * best[f"{measure}.{part}"].astype(float) for part in ("mean", "median", "min", "max")
     )
     whole = mean.notna()
     ends = zip(whole, best[f"{measure}.n"], best["planned"], strict=True)
-    return _series(
+    grid = not best["random"].any()
+    line = _series(
         group,
         [best[rate]],
         mean.where(whole, median),
         low=_numbers(low.where(whole, median)),
         high=_numbers(high.where(whole, median)),
         dots=True,
-        join=not best["random"].any(),
+        join=grid,
         texts=[
             f"{n} seeds" if done else f"median: {n} of {planned} seeds finished"
             for done, n, planned in ends
         ],
     )
+    good = sensitivity(rates_of(best, rate, metric), metric.direction) if grid else None
+    if good is None or good.best.mean is None:
+        return [line]
+    stretch = pd.Series([good.low, good.high])
+    height = pd.Series([unit * good.best.mean] * 2)
+    within = f"within {100 * TOLERANCE:g} % of the best"
+    more = {"dots": False, "broad": True, "texts": [f"{within}: {_width(good)}"] * 2}
+    return [line, _series(group, [stretch], height, **more)]
+
+
+def _width(good: Sensitivity) -> str:
+    """``at least 1.2 decades``."""
+    return f"{'' if good.bounded else 'at least '}{good.decades:.2f} decades"
 
 
 def _spreads(c: Comparison) -> list[Chart]:

@@ -67,11 +67,12 @@ def load_lines(store: Store, comparison: Comparison) -> Lines:
     return Lines([_line(store, c, row, labels) for row in best], len(rows), ordered)
 
 
-def load_groups(comparison: Comparison) -> list[tuple[str, pd.DataFrame]]:
-    """Label and points of the groups that figures show: the best, in the order of their names."""
+def load_groups(comparison: Comparison, most: int | None = MOST) -> list[tuple[str, pd.DataFrame]]:
+    """Label and points of the ``most`` best groups, in the order of their names; by default of
+    those that figures show."""
     c = comparison
     names = [_name(point, c.by) for point in c.points.to_dict("records")]
-    best = sorted(c.groups.head(MOST).to_dict("records"), key=lambda row: _name(row, c.by))
+    best = sorted(c.groups.iloc[:most].to_dict("records"), key=lambda row: _name(row, c.by))
     return [
         (place(row, c.by), c.points[[name == _name(row, c.by) for name in names]]) for row in best
     ]

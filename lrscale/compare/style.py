@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import io
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from numpy.typing import NDArray
 
+from lrscale.compare.load import is_share
 from lrscale.files import write_bytes
 
 # Okabe and Ito (2008), without its yellow, which is too faint for a line on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
 FORMATS = ("png", "svg")
+# Ticks of accuracies by the log of the error: close ones, and for more than 1.7 decades.
+CLOSE = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 96, 97, 98, 98.5, 99, 99.3, 99.6, 99.8, 99.9)
+WIDE = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)
+Numbers = NDArray[np.float64]
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -60,3 +72,48 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
         figure.savefig(drawn, format=path.suffix[1:], dpi=150, facecolor="white", metadata=metadata)
         write_bytes(path, drawn.getvalue())
     return paths
+
+
+def title(figure: Figure, *lines: str) -> None:
+    """What is shown, of which data, over which seeds."""
+    letters = int(12 * figure.get_size_inches()[0])  # that a line of this size has room for
+    figure.suptitle(
+        "\n".join(textwrap.fill(line, letters) for line in lines), x=0.01, ha="left", fontsize=11
+    )
+
+
+def legend(figure: Figure, more: Sequence[Line2D] = ()) -> None:
+    """Below the panels, in as many columns as the labels leave room for."""
+    own = {h.get_label(): h for axes in figure.axes for h in axes.get_legend_handles_labels()[0]}
+    handles = [*own.values(), *more]
+    longest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    columns = max(1, int(figure.get_figwidth() / (0.075 * longest + 0.6)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns))
+
+
+def scale(axes: Axes, measure: str) -> None:
+    """Losses on a log scale; accuracies, where they differ much, by the log of the error."""
+    low, high = axes.get_ylim()
+    if is_share(measure) and 100 - low > 4 * (100 - high):
+        axes.set_yscale("function", functions=(_nines, _accuracy))
+        axes.autoscale(axis="y")
+        low, high = _nines(np.array(axes.get_ylim()))
+        axes.yaxis.set_major_locator(FixedLocator(WIDE if high - low > 1.7 else CLOSE))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if not measure.endswith("loss"):
+        return
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high < 100 * low:  # plain numbers where it spans less than two decades
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _nines(accuracy: Numbers) -> Numbers:
+    """0 at 0 %, 1 at 90 %, 2 at 99 %; anything above 99.95 % counts as that."""
+    return 2 - np.log10(np.maximum(100 - accuracy, 0.05))
+
+
+def _accuracy(nines: Numbers) -> Numbers:
+    return 100 - 10 ** (2 - nines)

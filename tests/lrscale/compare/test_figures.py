@@ -9,8 +9,9 @@ import pytest
 
 from lrscale.compare.comparison import Comparison, compare
 from lrscale.compare.curves import MOST, Line, band, load_groups, load_lines
-from lrscale.compare.figures import draw, sensitivity
+from lrscale.compare.figures import draw
 from lrscale.compare.load import load_runs
+from lrscale.compare.rate_figure import rate_figure
 from lrscale.store import Store
 
 MakeSweep = Callable[..., Store]
@@ -106,16 +107,17 @@ def test_divergence_is_marked_at_the_worst_edge(make_sweep: MakeSweep) -> None:
     states = {("sgd", 1.0, seed): "diverged" for seed in range(3)}
     store = make_sweep(states=states)
     for metric, edge in (("accuracy", 0.02), ("loss", 0.98)):
-        figure = sensitivity(compared(store, metric=metric))
+        figure = rate_figure(compared(store, metric=metric))
         assert figure is not None
         crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
         assert [list(line.get_xdata()) for line in crosses] == [[1.0]]
         assert list(crosses[0].get_ydata()) == [edge]
-        means = [line for line in figure.axes[0].lines if line.get_linestyle() == "-"]
-        assert [len(line.get_xdata()) for line in means] == [2, 3]
-        assert pd.isna(means[1].get_ydata()[-1])  # the line does not reach the diverged rate
+        lines = [line for line in figure.axes[0].lines if line.get_linestyle() == "-"]
+        assert [len(line.get_xdata()) for line in lines] == [2, 3, 2]
+        assert pd.isna(lines[1].get_ydata()[-1])  # the line does not reach the diverged rate
+        assert lines[2].get_xdata()[-1] == 0.1  # nor does the stretch of good rates
         labels = [text.get_text() for text in figure.legends[0].get_texts()]
-        assert labels == ["adam", "sgd", "diverged"]
+        assert labels == ["adam", "sgd", "seeds diverged", "within 1 % of the best"]
 
 
 def test_figures_name_their_data(make_sweep: MakeSweep, tmp_path: Path) -> None:

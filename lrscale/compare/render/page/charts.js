@@ -107,7 +107,7 @@
       if (s.join) {
         const path = px.map((p, i) => [p, py[i]]).filter((_, i) => good[i]);
         svg.append(node("polyline", { points: path.map((p) => p.join(",")).join(" "), class: "line",
-          "stroke-width": s.thin ? 1 : 2, ...look }));
+          "stroke-width": s.broad ? 9 : s.thin ? 1 : 2, opacity: s.broad ? 0.25 : 1, ...look }));
       }
       px.forEach((p, i) => {
         if (!good[i]) return;
