@@ -12,6 +12,7 @@ import os
 import select
 import sys
 import time
+from pathlib import Path
 
 from lrscale.control import ignore_signals
 from lrscale.store import Store
@@ -19,8 +20,9 @@ from lrscale.track.cursor import Cursors
 from lrscale.track.mirror import Mirror, check_held, rows_of
 from lrscale.track.server import Held, Server, first_line
 
-LOOK_SECONDS = 5.0  # between two looks at the run's folder
-SHARE = 0.02  # of a core, at most, goes into looking
+LOOK_SECONDS = 10.0  # between two looks at the run's folder
+TOUCH_SECONDS = 60.0  # between two touches of the lock
+SHARE = 0.005  # of a core, at most, goes into looking
 CLAIM_SECONDS = 3600.0  # to wait for a publisher, or another attempt's mirror, to let go
 
 
@@ -51,20 +53,25 @@ def _follow(store: Store, run_id: str) -> None:
         )
         pause = 0.0
         while True:
-            ended = _input_ends_within(pause)
-            started = time.monotonic()
+            ended = _input_ends_within(pause, lock)
+            before = time.process_time()
             every, state = rows_of(run_dir, record["config"])
             mirror.send(every)
-            os.utime(lock)
             if ended:
                 mirror.close(state, run_dir.summary())
                 return
-            pause = max(LOOK_SECONDS, (time.monotonic() - started) / SHARE)
+            pause = max(LOOK_SECONDS, (time.process_time() - before) / SHARE)
 
 
-def _input_ends_within(seconds: float) -> bool:
-    ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    return bool(ready)
+def _input_ends_within(seconds: float, lock: Path) -> bool:
+    """Touches the lock on the way, which would be taken for a dead one's."""
+    until = time.monotonic() + seconds
+    while True:
+        os.utime(lock)
+        left = max(0.0, until - time.monotonic())
+        ready, _, _ = select.select([sys.stdin], [], [], min(left, TOUCH_SECONDS))
+        if ready or left <= TOUCH_SECONDS:
+            return bool(ready)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Weights & Biases live from rank 0: a process of its own, which can neither stop nor slow the run.
 
-The training does nothing for it but start it and, at the end, give it half a minute to send what
-is left (``lrscale.track.follow``). Whatever fails there is reported once, and the run store has
+The training does nothing for it but start it and, at the end, give it ten seconds to send what is
+left (``lrscale.track.follow``). Whatever fails there is reported once, and the run store has
 everything all the same: ``launch/publish.py`` sends what is missing.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lrscale.store import Store
 
-CLOSE_SECONDS = 30.0  # to send what is left when the run ends
+CLOSE_SECONDS = 10.0  # to send what is left when the run ends
 OFFLINE = ("offline", "dryrun", "disabled")
 ROOT = Path(__file__).parents[2]
 
