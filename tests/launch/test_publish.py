@@ -145,8 +145,12 @@ def test_a_preempted_run_is_finished_later(
 
 
 def test_live_first_and_published_later(
-    make_sweep: MakeSweep, wandb_server: WandbServer, project: str
+    make_sweep: MakeSweep,
+    wandb_server: WandbServer,
+    project: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("lrscale.track.live.CLOSE_SECONDS", 120.0)
     store = make_sweep(rates={"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "queued"})
     (run,) = run_ids(store)
     run_dir = store.run(run)

@@ -61,8 +61,10 @@ def test_a_resumed_run_goes_on_where_the_server_is(
     store: Store,
     wandb_server: WandbServer,
     request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(live, "CLOSE_SECONDS", 120.0)  # a busy machine starts the client slowly
     run_dir, project = store.run(RUN), request.node.name
     with mirrored(store, RUN):
         attempt(run_dir, 0, 70, "preempted")
