@@ -85,8 +85,9 @@ class Task:
         from launch.pool import Slot, run_pool
 
         threads = int(os.environ.get("OMP_NUM_THREADS", "1")) // self.concurrency
-        slots = [Slot(threads=max(1, threads))] * self.concurrency
         waiting = {run: record for run, record in self.records.items() if run not in failed}
+        sharing = min(self.concurrency, len(waiting))
+        slots = [Slot(threads=max(1, threads), sharing=sharing)] * self.concurrency
         codes = run_pool(store, waiting, slots, control, max_retries=self.max_retries)
         return failed + [run for run, code in codes.items() if code not in (0, EXIT_STOPPED)]
 
@@ -229,9 +230,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # No options: torchrun takes those that look like its own for itself.
     parser.add_argument("store", help="the run store")
     parser.add_argument("run", help="the run's id, or a prefix of it")
+    parser.add_argument("sharing", nargs="?", type=int, default=1, help="runs on the same GPUs")
     arguments = parser.parse_args(argv)
     os.umask(0o077)
-    control = Control(job=cluster_job(), requeues=requeues())
+    control = Control(job=cluster_job(), requeues=requeues(), sharing=arguments.sharing)
     control.listen()
     store = Store(arguments.store)
     try:

@@ -51,11 +51,13 @@ class Slot:
         gpus: what CUDA_VISIBLE_DEVICES is to be; None leaves it as it is.
         ranks: processes of the run; more than one are started by torchrun.
         threads: BLAS and OpenMP threads of each rank.
+        sharing: slots that have the same GPU, or cores, as this one, itself included.
     """
 
     gpus: str | None = None
     ranks: int = 1
     threads: int = 1
+    sharing: int = 1
 
 
 @dataclass(frozen=True)
@@ -283,7 +285,10 @@ def _carry_out(store: Store, runs: Sequence[str], slot: Slot, control: Control) 
 
     torch.set_num_threads(slot.threads)
     mine = Control(
-        heartbeat_seconds=control.heartbeat_seconds, job=control.job, requeues=control.requeues
+        heartbeat_seconds=control.heartbeat_seconds,
+        job=control.job,
+        requeues=control.requeues,
+        sharing=slot.sharing,
     )
     mine.listen()
     mine.stop = control.stop
@@ -297,5 +302,5 @@ def _carry_out(store: Store, runs: Sequence[str], slot: Slot, control: Control) 
 def _exec_torchrun(store: Store, run: str, slot: Slot) -> None:
     os.environ["OMP_NUM_THREADS"] = str(slot.threads)
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={slot.ranks}"]
-    command += ["-m", "launch.job", str(store.root), run]
+    command += ["-m", "launch.job", str(store.root), run, str(slot.sharing)]
     os.execv(sys.executable, [sys.executable, *command])

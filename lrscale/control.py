@@ -29,6 +29,8 @@ class Control:
         heartbeat_seconds: how often the run tells the store where it is.
         job: the scheduler's name for this process, recorded in the run's state; empty without.
         requeues: how often the scheduler has requeued that job.
+        sharing: runs that may compute on this run's GPU, or its job's cores, at the same time,
+            this one included. Times of runs that share are no measure of what was run.
     """
 
     stop: StopReason | None = None
@@ -36,6 +38,7 @@ class Control:
     heartbeat_seconds: float = 10.0
     job: str = ""
     requeues: int = 0
+    sharing: int = 1
 
     def listen(self) -> None:
         """Have TERM, USR2 and INT ask for a stop. Main thread only."""

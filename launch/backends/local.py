@@ -78,7 +78,7 @@ def slots(resources: Resources, per_gpu: int, gpus: Sequence[str], cores: int) -
         ranks = min(resources.world_size, len(gpus))
         groups = [gpus[i : i + ranks] for i in range(0, len(gpus) - ranks + 1, ranks)]
         threads = max(1, cores // len(gpus))
-        return [Slot(",".join(group), ranks, threads) for group in groups] * per_gpu
+        return [Slot(",".join(group), ranks, threads, per_gpu) for group in groups] * per_gpu
     hidden = "" if gpus else None
     if resources.gpus_per_node:
         return [Slot(hidden)] * cores

@@ -51,8 +51,12 @@ def join_sweeps(manifests: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     if len(manifests) == 1:
         return manifests[0]
     counts = Counter(arm for m in manifests for arm in {_arm(entry) for entry in m["runs"]})
+
+    def name(sweep: str, arm: str) -> str:
+        return f"{sweep}/{arm}" if counts[arm] > 1 else arm
+
     runs = [
-        {**entry, "arm": f"{m['name']}/{_arm(entry)}" if counts[_arm(entry)] > 1 else _arm(entry)}
+        {**entry, "sweep": m["name"], "arm": name(m["name"], _arm(entry))}
         for m in manifests
         for entry in m["runs"]
     ]
@@ -63,11 +67,12 @@ def join_sweeps(manifests: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 def load_runs(store: Store, manifest: Mapping[str, Any]) -> pd.DataFrame:
     """One row per run of the manifest, in its order.
 
-    Columns: ``id, arm, seed, trial``; ``point``, the run's place in its grid as canonical JSON;
-    ``state`` (the store's, or ``missing``), ``ended`` in Unix seconds; provenance (``data, code,
-    device, hardware, versions, mixed``; of runs with plugins ``plugins`` and, as JSON, the
-    ``measure`` of their workload); ``seconds.*`` and ``steps_per_second``; ``examples.*``,
-    the size of each split; ``config.*``, the flattened configuration (lists as JSON);
+    Columns: ``id, arm, seed, trial``; ``sweep``, empty where it is not one of several; ``point``,
+    the run's place in its grid as canonical JSON; ``state`` (the store's, or ``missing``),
+    ``ended`` in Unix seconds; provenance (``data, code, device, hardware, world_size, threads,
+    versions, mixed, sharing``; of runs with plugins ``plugins`` and, as JSON, the ``measure`` of
+    their workload); ``seconds.*`` and ``steps_per_second``; ``examples.*``, the size of each
+    split; ``config.*``, the flattened configuration (lists as JSON);
     ``metrics.*`` at the last step: NaN where nothing was recorded, inf where what was recorded is
     not finite. Raises UserError for an empty sweep.
     """
@@ -129,6 +134,7 @@ def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
     point = flatten(entry["point"])
     row: dict[str, Any] = {
         "id": entry["id"],
+        "sweep": entry.get("sweep", ""),
         "arm": _arm(entry),
         "seed": entry["seed"],
         "trial": entry.get("trial"),
@@ -163,7 +169,10 @@ def _results(summary: Mapping[str, Any]) -> dict[str, Any]:
         "device": summary["device"],
         "hardware": _joined(summary["hardware"]),
         "versions": _joined(summary["versions"]),
+        "world_size": summary.get("world_size", 1),
+        "threads": summary.get("threads", 1),
         "mixed": bool(summary.get("mixed")),
+        "sharing": summary.get("sharing", 1),
         "steps_per_second": _rate(summary["step"], seconds.get("training")),
     }
     row |= {key: summary.get(key) for key in ("step", "epoch", "parameters", "peak_memory_bytes")}

@@ -81,13 +81,13 @@ def direction_of(comparison: Comparison, name: str) -> Direction:
 
 
 def _sample(c: Comparison, row: Mapping[Any, Any]) -> Sample:
-    sweep, _, arm = str(row["arm"]).rpartition("/")
     tuning = _at(c.runs, row)
+    sweep = str(tuning["sweep"].iloc[0])
     reported = tuning.iloc[:0] if c.final is None else _at(c.final.runs, row)
     known = list(tuning["config.workload"].dropna()) if "config.workload" in tuning else []
     return Sample(
         label=label_of(row, c.by),
-        arm=arm,
+        arm=str(row["arm"]).removeprefix(f"{sweep}/"),
         scope=(sweep, known[0] if known else ""),
         tuning=tuning,
         reported=reported if len(reported) else tuning,

@@ -81,6 +81,7 @@ class Trainer:
         self.evaluation_seconds = 0.0
         self.pending: list[tuple[Tensor, float]] = []  # loss and learning rate since then
         self.provenances = [provenance(self.runtime)]
+        self.sharing = control.sharing  # the most of all attempts
         self.pulse = Pulse(self.runtime, control, self.step)
         self.intake = Intake(task.source, self.runtime)
         self.predictions: Predictions | None = None  # of the test set, at the end
@@ -252,6 +253,7 @@ class Trainer:
                 "loss_sum": self.loss_sum,
                 "seconds": self.clock.seconds(),
                 "provenances": self.provenances,
+                "sharing": self.sharing,
                 "intake": self.intake.state(),
             }
             if self.attempt.save(self.step, state):
@@ -264,6 +266,7 @@ class Trainer:
             self._monitor(self.evaluated, self.attempt.evaluation)  # killed before it was saved
         self.clock.carry(saved["seconds"])
         self.intake.load_state(saved["intake"])
+        self.sharing = max(self.sharing, saved.get("sharing", 1))
         here = self.provenances[0]
         self.provenances = [p for p in saved["provenances"] if p != here] + [here]
 
@@ -284,6 +287,7 @@ class Trainer:
             "remarks": self.task.remarks,
             **self.provenances[-1],
             "mixed": len(self.provenances) > 1,
+            "sharing": self.sharing,
             **self._monitored(),
         }
         step, watch = outcome.step, self.task.watch

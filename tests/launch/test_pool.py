@@ -37,7 +37,7 @@ control.listen()
 names = {run: number for number, run in enumerate(records)}
 events = []
 codes = run_pool(
-    store, records, [Slot(gpus, threads=1)] * max(slots, 1), control,
+    store, records, [Slot(gpus, threads=1, sharing=max(slots, 1))] * max(slots, 1), control,
     lambda event, run: events.append((event, names[run])),
 )
 assert "accelerate.state" not in sys.modules or not sys.modules["accelerate.state"].is_initialized()
@@ -121,7 +121,7 @@ def test_more_runs_than_slots(local: LocalLauncher) -> None:
     assert len({state.pid for state in states if state.state != "failed"}) == 3
     assert "as was wished" in local.store.run(said["runs"][0]).log_path.read_text()
     provenances = [local.store.run(run).summary() for run in said["runs"]]
-    assert {s["threads"] for s in provenances if s} == {1}
+    assert {(s["threads"], s["sharing"]) for s in provenances if s} == {(1, 2)}
 
 
 def test_runs_that_share_a_gpu(local: LocalLauncher) -> None:

