@@ -157,16 +157,20 @@ def _free_places(profile: Profile) -> int | None:
 
 
 def record_submission(
-    store: Store, sweep: Sweep, wanted: Sequence[Run], plan: Plan, backend: str
+    store: Store, sweep: Sweep, wanted: Sequence[Run] | None, plan: Plan, backend: str
 ) -> dict[str, Any] | None:
     """Write manifest, snapshot and submission; its record, or None when nothing is to be done.
 
     Runs that start afresh although they have a folder forget what they left; the others may be
     retried as often as new ones.
+
+    Args:
+        wanted: what the sweep asks for now; None leaves its manifest as it is.
     """
     for over in plan.claims.over:
         store.close_submission(over)
-    record_manifest(store, sweep, wanted)
+    if wanted is not None:
+        record_manifest(store, sweep, wanted)
     handed_over = plan.handed_over
     if not handed_over:
         return None

@@ -18,18 +18,18 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from launch.requeue import MAX_RETRIES, cluster_job, fate_of, requeue, requeues, settle
 from lrscale.attempt import record_end
 from lrscale.config import decode
-from lrscale.control import Control, Outcome
+from lrscale.control import Control, Outcome, Request
 from lrscale.errors import UserError
 from lrscale.full_disk import despite_full_disk, once_there_is_room
 from lrscale.plugins import load_frozen
 from lrscale.registry import workloads
 from lrscale.run_dir import Superseded
-from lrscale.run_state import FINISHED, State
+from lrscale.run_state import ENDED, FINISHED, State
 from lrscale.store import Store
 from lrscale.track.live import mirrored
 
@@ -124,6 +124,11 @@ def execute(store: Store, run_id: str, control: Control) -> Outcome | None:
     since = run_dir.newest_attempt() if os.environ.get("RANK", "0") == "0" else None
     if state is not None and state.state in FINISHED:
         return None
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 and (asked := run_dir.asked()):
+        # Several ranks might see different things: they begin, and agree on it.
+        if state is None or state.state != asked:
+            record_end(run_dir, asked, "", control.job, control.requeues, since)
+        return None
     live = run_dir.record()["config"].get("track") == "wandb"
     with mirrored(store, run_id) if live else contextlib.nullcontext():
         try:
@@ -149,10 +154,14 @@ def execute_together(store: Store, run_ids: Sequence[str], control: Control) -> 
     states = {run: store.run(run).state() for run in run_ids}
     left = [run for run, state in states.items() if state is None or state.state not in FINISHED]
     try:
-        run_dirs = [store.run(run) for run in left]
-        configs = [read_config(store, run_dir.record()) for run_dir in run_dirs]
-        if configs:
+        while left:
+            run_dirs = [store.run(run) for run in left]
+            configs = [read_config(store, run_dir.record()) for run_dir in run_dirs]
             trainer(configs[0].workload).run_together(configs, run_dirs, control)
+            if control.stop not in get_args(Request):
+                return
+            control.stop = None  # was asked of some: the others go on
+            left = [run for run in left if not _ended(store.run(run).state())]
         return
     except Exception:
         traceback.print_exc()
@@ -171,6 +180,10 @@ def read_config(store: Store, record: Mapping[str, Any]) -> Any:
     """
     load_frozen(record, store.snapshot_dir(record.get("snapshot", "")))
     return decode(record["config"])
+
+
+def _ended(state: State | None) -> bool:
+    return state is not None and state.state in ENDED
 
 
 def _failed_in(job: str, state: State | None) -> bool:

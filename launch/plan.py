@@ -13,7 +13,7 @@ from lrscale.run_state import ENDED, State
 
 Action = Literal["submit", "resume", "retry", "skip", "queued"]
 
-RETRYABLE = ("failed", "diverged", "cancelled", "stale")
+RETRYABLE = ("failed", "diverged", "cancelled", "paused", "stale")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def decide(
     stale = is_stale(found, code)
     if force or (stale and "stale" in retry):
         return Decision("retry", "forced" if force else "other code made it", fresh=True)
-    if state.state not in ENDED:
+    if state.state not in ENDED or (state.state == "paused" and "paused" in retry):
         return _go_on(found, state)
     if state.state == "done" or state.state not in retry:
         return Decision("skip", _ending(state) + (", by other code" if stale else ""))

@@ -86,11 +86,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     request.store.create()
     if request.backend == "debug":
         return _debug(request, arguments.run, arguments.max_steps)
+    return hand_over(request, request.checked.wanted)
+
+
+def hand_over(request: Request, wanted: Sequence[Run] | None) -> int:
+    """Plan, record and hand over what is to be done; the command's exit code.
+
+    Args:
+        wanted: what the sweep's manifest is to hold; None leaves it as it is.
+    """
     with request.store.lock("submit"):
         plan = request.plan()
         _complete_adopted(request, plan)
         record = handover.record_submission(
-            request.store, request.sweep, request.checked.wanted, plan, request.backend
+            request.store, request.sweep, wanted, plan, request.backend
         )
         terminal.console().print(request.plan_table(plan))
         if request.profile is not None:

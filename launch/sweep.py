@@ -8,7 +8,7 @@ and seeds innermost.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -144,9 +144,30 @@ def read(path: str | Path, overrides: Sequence[str] = (), quick: bool = False) -
     if quick:
         edits = [*shrink(text, str(path), _name(text, path)), *edits, mark()]
     text, pins = override(text, edits)
+    sweep = _sweep(text, _name(text, path), path, pins)
+    if quick:
+        sweep = replace(sweep, quick=text.values.get("quick") or {})
+    _check_plain_values(sweep)
+    return sweep
+
+
+def recorded(manifest: Mapping[str, Any]) -> Sweep:
+    """A sweep as its manifest in the run store has it, for handing its runs over again. What it
+    asks for is the manifest's runs: it cannot be expanded, since the pins are not on record.
+
+    Raises:
+        UserError: a manifest without the sweep's text.
+    """
+    name, path = manifest["name"], manifest.get("file", "")
+    if not manifest.get("text"):
+        raise UserError(f"sweep {name}: its text is not on record; submit its file with --retry")
+    return _sweep(Text.of(dict(manifest["text"]), path), name, path, Pins())
+
+
+def _sweep(text: Text, name: str, path: str | Path, pins: Pins) -> Sweep:
     values = text.values
-    sweep = Sweep(
-        name=_name(text, path),
+    return Sweep(
+        name=name,
         notes=str(values.get("notes") or ""),
         path=str(path),
         parallel=values.get("parallel"),
@@ -156,12 +177,10 @@ def read(path: str | Path, overrides: Sequence[str] = (), quick: bool = False) -
         max_retries=values.get("max_retries", MAX_RETRIES),
         protocol=_protocol(text),
         text=values,
-        quick=(values.get("quick") or {}) if quick else {},
+        quick={},
         pins=pins,
         key_files=text.files,
     )
-    _check_plain_values(sweep)
-    return sweep
 
 
 def expand(sweep: Sweep) -> Expansion:

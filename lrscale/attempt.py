@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lrscale import checkpoint
-from lrscale.control import Control, Stopped, StopReason
+from lrscale.control import Control, Request, Stopped, StopReason
 from lrscale.full_disk import despite_full_disk, is_full, once_there_is_room
 from lrscale.run_dir import RunDir
 from lrscale.run_state import FINISHED, RunState, next_state
@@ -26,6 +26,8 @@ _LEFT_AS: dict[StopReason, RunState] = {
     "timeout": "timeout",
     "interrupted": "interrupted",
     "max_steps": "interrupted",
+    "cancelled": "cancelled",
+    "paused": "paused",
 }
 # Of an evaluation's record, what is not a metric.
 _BOOKKEEPING = {"kind", "epoch", "step", "seconds", "evaluation_seconds", "data_wait", "monitor"}
@@ -118,6 +120,7 @@ class Attempt:
         self._state = next_state(earlier, number, step, control.job, control.requeues)
         with despite_full_disk():
             run_dir.write_state(self._state)
+        self._heed_requests()
         evaluations = [r for r in before if r["kind"] == "epoch" and r["step"] <= step]
         return step, saved, max(evaluations, key=lambda r: int(r["step"]), default=None)
 
@@ -137,12 +140,19 @@ class Attempt:
             )
 
     def heartbeat(self) -> None:
-        """Tell the store where the run is, unless it was told a moment ago."""
+        """Tell the store where the run is, and look what is wanted of it; unless that was done a
+        moment ago."""
         if self._writes and time.monotonic() - self._beat >= self._control.heartbeat_seconds:
             with despite_full_disk():
                 self._metrics.flush()
                 self._run_dir.write_state(self._state)
+            self._heed_requests()
             self._beat = time.monotonic()
+
+    def _heed_requests(self) -> bool:
+        """Whether the run is to stop, as a person or a signal wants it to."""
+        self._control.stop = self._control.stop or self._run_dir.asked()
+        return self._control.stop is not None
 
     def save_due(self, ahead: float = 0.0) -> bool:
         """Whether to save now, with ``ahead`` seconds to come in which nothing can be saved."""
@@ -167,11 +177,14 @@ class Attempt:
     # --- at its end
 
     def leave(self, reason: StopReason) -> None:
-        """The run stops here, to be resumed."""
+        """The run stops here, to be resumed. What was asked of another run, with which it is
+        stepped together, interrupts it only."""
         if self._writes:
+            of_another = reason in get_args(Request) and self._run_dir.asked() != reason
+            left_as = "interrupted" if of_another else _LEFT_AS[reason]
             with despite_full_disk():
                 self._metrics.close()
-                self._run_dir.write_state(replace(self._state, state=_LEFT_AS[reason]))
+                self._run_dir.write_state(replace(self._state, state=left_as))
 
     def finish(
         self,
@@ -209,7 +222,7 @@ class Attempt:
 
     def _with_room(self, write: Callable[[], None]) -> None:
         try:
-            once_there_is_room(write, lambda: self._control.stop is not None)
+            once_there_is_room(write, self._heed_requests)
         except OSError as error:
             if is_full(error) and self._control.stop is not None:
                 raise Stopped(self._control.stop) from error

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Literal
 
-StopReason = Literal["preempted", "timeout", "interrupted", "max_steps"]
+# What a person may ask of a run; it stays in the run's folder until the run is handed over again.
+Request = Literal["cancelled", "paused"]
+StopReason = Literal["preempted", "timeout", "interrupted", "max_steps", "cancelled", "paused"]
 
 # Slurm sends USR2 ahead of a time limit (as submitit asks it to) and TERM on preemption, requeue
 # and scancel; INT is a person's Ctrl-C.

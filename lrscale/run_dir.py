@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from lrscale.control import Request
 from lrscale.errors import UserError
 from lrscale.files import (
     make_folder,
@@ -78,6 +79,24 @@ class RunDir:
         except FileNotFoundError:
             return None
 
+    # --- what a person wants of the run
+
+    def ask(self, request: Request) -> None:
+        """Have whoever works on the run, now or later, save and leave, and the run end so."""
+        self.withdraw()
+        os.close(open_file(self._request_path(request), 0))
+
+    def asked(self) -> Request | None:
+        """What ``ask`` was last given, unless it was withdrawn."""
+        return next((r for r in get_args(Request) if self._request_path(r).exists()), None)
+
+    def withdraw(self) -> None:
+        for request in get_args(Request):
+            self._request_path(request).unlink(missing_ok=True)
+
+    def _request_path(self, request: Request) -> Path:
+        return self.path / f"asked-{request}"
+
     # --- writing: one attempt at a time
 
     def begin(self) -> int:
@@ -130,6 +149,7 @@ class RunDir:
         attempts = map(self._metrics_path, self._attempts())
         for path in [*attempts, *self.path.glob(".*.tmp")]:  # killed writers leave the latter
             path.unlink(missing_ok=True)
+        self.withdraw()
 
     def newest_attempt(self) -> int:
         """The number of the last attempt that was begun; 0 before the first."""
@@ -137,7 +157,9 @@ class RunDir:
         return max([state.attempt if state else 0, *self._attempts()])
 
     def grant_retries(self) -> None:
-        """A person asks for the run, which nobody has, again: bad ends from now on count."""
+        """A person asks for the run, which nobody has, again: what was asked before is void, and
+        bad ends from now on count."""
+        self.withdraw()
         state = self.state()
         if state is not None and state.retries:
             write_json(self.path / "state.json", asdict(replace(state, retries=0)))

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 RunState = Literal[
     "running", "done", "diverged", "failed",
-    "preempted", "timeout", "interrupted", "killed", "cancelled",
+    "preempted", "timeout", "interrupted", "killed", "cancelled", "paused",
 ]  # fmt: skip
 # A run in one of these states came to an end of its own, with a summary and one file of metrics.
 FINISHED: frozenset[str] = frozenset({"done", "diverged"})
 # A run in one of these states is finished business: nothing resumes it unless asked to.
-ENDED: frozenset[str] = FINISHED | {"failed", "cancelled"}
+ENDED: frozenset[str] = FINISHED | {"failed", "cancelled", "paused"}
 # Ends of an attempt that may not happen again and again without a new checkpoint between them.
 BADLY: frozenset[str] = frozenset({"failed", "killed", "timeout"})
 

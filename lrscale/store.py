@@ -5,6 +5,7 @@
       runs/ab/abcd…/                   one folder a run, sharded by the first two digits of its id
         config.json                    complete configuration, and where it came from
         state.json                     where the run is (replaced atomically)
+        asked-cancelled, asked-paused  what a person wants of the run; empty
         metrics-0001.jsonl             what attempt 1 measured (append-only)
         metrics.jsonl                  the attempts reconciled, once the run has ended
         checkpoint-<step>-<digest>.pt  to resume from (lrscale.checkpoint)

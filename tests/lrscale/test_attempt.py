@@ -9,7 +9,7 @@ import pytest
 
 from lrscale import checkpoint
 from lrscale.attempt import Attempt, record_end
-from lrscale.control import Control
+from lrscale.control import Control, Request
 from lrscale.run_dir import RunDir
 from lrscale.run_state import RunState, State
 from lrscale.store import Store
@@ -124,3 +124,42 @@ def test_a_rank_that_failed_is_the_cause_and_not_its_peer_that_lost_it(tmp_path:
     record_end(run_dir, "failed", "RuntimeError: as was wished", "7", 0)
     record_end(run_dir, "killed", "Connection closed by peer", "7", 0)
     assert state_of(run_dir).cause == "RuntimeError: as was wished"
+
+
+@pytest.mark.parametrize("request_", ["cancelled", "paused"])
+def test_what_a_person_asks_for_is_heeded_at_a_heartbeat(tmp_path: Path, request_: Request):
+    run_dir, control = new_run(tmp_path), Control(heartbeat_seconds=0.0)
+    attempt = Attempt(run_dir, control, 10.0, lambda records: 0)
+    attempt.heartbeat()
+    assert control.stop is None
+    run_dir.ask("cancelled" if request_ == "paused" else "paused")
+    run_dir.ask(request_)  # the last wish counts
+    attempt.heartbeat()
+    assert control.stop == request_
+    attempt.leave(control.stop)
+    assert state_of(run_dir).state == request_
+    run_dir.grant_retries()
+    assert run_dir.asked() is None
+
+
+def test_a_wish_from_before_the_attempt(tmp_path: Path):
+    """Of a run with several ranks: it begins, that all may agree to leave."""
+    run_dir, control = new_run(tmp_path), Control()
+    run_dir.ask("cancelled")
+    Attempt(run_dir, control, 10.0, lambda records: 0)
+    assert control.stop == "cancelled"
+
+
+def test_what_is_asked_of_another_run_interrupts(tmp_path: Path):
+    """Runs that are stepped together share a ``Control``."""
+    run_dir = new_run(tmp_path)
+    begin(run_dir).leave("cancelled")
+    assert state_of(run_dir).state == "interrupted"
+
+
+def test_a_finished_run_has_no_wish_left(tmp_path: Path):
+    run_dir = new_run(tmp_path)
+    attempt = begin(run_dir)
+    run_dir.ask("paused")
+    attempt.finish("done", 1, 1, {})
+    assert run_dir.asked() is None

@@ -66,13 +66,15 @@ class Slow(SGD):
 
 @dataclass
 class Launcher:
-    """``launch/submit.py`` and ``launch/status.py`` as subprocesses that reach the cluster.
+    """``launch/submit.py`` and the other commands as subprocesses that reach the cluster.
 
     Attributes:
         folder: of sweep files and profiles.
         root: the run store.
         tree: the code that is run.
         env: on top of the cluster's.
+        prefix: command that the others are run by, as another user.
+        python: that runs them.
     """
 
     slurm: SlurmCluster
@@ -80,6 +82,8 @@ class Launcher:
     root: Path
     tree: Path = TREE
     env: dict[str, str] = field(default_factory=dict)
+    prefix: tuple[str, ...] = ()
+    python: str = sys.executable
 
     @property
     def store(self) -> Store:
@@ -109,13 +113,16 @@ class Launcher:
         answer = self._finish(self._start("status", sweep, "--json"), 0)
         return json.loads(answer)
 
+    def steer(self, action: str, *options: object) -> str:
+        return self._finish(self._start("steer", action, "tried", *options, "--yes"), 0)
+
     def counts(self, sweep: str = "tried") -> dict[str, int]:
         return self.status(sweep)["counts"]
 
     def _start(self, command: str, *arguments: object) -> subprocess.Popen[str]:
         script = self.tree / "launch" / f"{command}.py"
         return subprocess.Popen(
-            [sys.executable, script, *map(str, arguments), "--runs", self.root],
+            [*self.prefix, self.python, script, *map(str, arguments), "--runs", self.root],
             # PYTHONPATH for copies of the tree; the installed package is the original.
             env={**self.slurm.env, "PYTHONPATH": str(self.tree), **self.env},
             cwd=self.folder,
@@ -183,8 +190,8 @@ def planted(launcher, tmp_path) -> Launcher:
 
 def _empty(slurm: SlurmCluster) -> None:
     """Leave the next test an empty queue."""
-    if slurm.squeue():
-        slurm.run("scancel", "--user", str(os.getuid()))
+    if jobs := slurm.squeue("-o", "%A"):  # of all users
+        slurm.run("scancel", *set(jobs))
         slurm.wait_until(lambda: not slurm.squeue(), 60, "queue empty")
 
 
