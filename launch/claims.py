@@ -48,8 +48,9 @@ class QueueRow:
 
     @property
     def held(self) -> bool:
-        """Whether it waits until somebody releases it: JobHeldUser, job requeued in held state."""
-        return self.state == "PENDING" and "held" in self.reason.lower()
+        """Whether it waits until its user releases it: JobHeldUser, job requeued in held state.
+        What an administrator holds, no user can release."""
+        return self.state == "PENDING" and "held" in self.reason.replace("JobHeldAdmin", "").lower()
 
 
 Squeue = Callable[[Sequence[str], bool], "list[QueueRow] | None"]
@@ -216,7 +217,7 @@ def _slurm_claims(
                 if element in queued:
                     row = queued[element]
                     yield run, _claim(record, row.job, row.state, row.node, row.held, runs)
-                elif _beats(state := states(run)):
+                elif beats(state := states(run)):
                     yield run, _claim(record, state.job if state else "", "heartbeat")
                 elif state is None or state.state not in ENDED:
                     claims.lost.add(run)
@@ -267,7 +268,7 @@ def _local_claims(record: Mapping[str, Any], states: States) -> Iterator[tuple[s
         state = "RUNNING" if any(map(process_lives, record["processes"])) else ""
     else:
         recent = time.time() - record["created"] < STALE_SECONDS
-        state = "heartbeat" if recent or any(_beats(states(run)) for run in runs) else ""
+        state = "heartbeat" if recent or any(beats(states(run)) for run in runs) else ""
     if state:
         for run in runs:
             yield run, _claim(record, f"{newest['host']}:{newest['pid']}", state)
@@ -279,7 +280,12 @@ def _claim(record: Mapping[str, Any], job: str, state: str, *row: Any) -> Claim:
     return Claim(*known, *row)
 
 
-def _beats(state: State | None) -> bool:
+def let_go(state: State | None, claim: Claim) -> bool:
+    """Whether the run ended in the hands of the claimant, who may be busy with others still."""
+    return state is not None and state.state in ENDED and state.updated >= claim.since
+
+
+def beats(state: State | None) -> bool:
     """Whether the run has given a sign of life of late."""
     if state is None or state.state != "running":
         return False

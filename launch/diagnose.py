@@ -71,6 +71,7 @@ UNKNOWN = "unknown"
 
 _HOST_OOM_ADVICE = "more resources.mem (or mem_per_gpu), fewer data.workers or runs_per_task"
 _TIME_ADVICE = "a longer resources.time, or a shorter checkpoint_minutes"
+_LOG_ADVICE = "python launch/logs.py RUN"
 _NODE_ADVICE = "the same submit command; leave the node out with sbatch's exclude in a profile"
 
 RULES = (
@@ -215,21 +216,20 @@ def _timed(found: Diagnosis, evidence: Evidence) -> Diagnosis:
 def _other(evidence: Evidence) -> Diagnosis:
     """What no rule knows: the exception, a signal, the exit code."""
     raised = _EXCEPTION.match(evidence.cause)
-    advice = "its log, whose path status --json gives"
     if raised:
-        return Diagnosis(raised[1].rpartition(".")[2], evidence.cause, advice)
+        return Diagnosis(raised[1].rpartition(".")[2], evidence.cause, _LOG_ADVICE)
     found = _exception(evidence.logs)
     if found:
         return found
     died = _DEATH.search(evidence.cause)
     if died:
-        return Diagnosis(died[0], evidence.cause, "its log, whose path status --json gives")
+        return Diagnosis(died[0], evidence.cause, _LOG_ADVICE)
     if evidence.job is not None and evidence.job.state in BAD_ENDS:
-        return Diagnosis(evidence.job.state, _account(evidence.job), advice)
+        return Diagnosis(evidence.job.state, _account(evidence.job), _LOG_ADVICE)
     if evidence.cause:
-        return Diagnosis("other", evidence.cause, advice)
+        return Diagnosis("other", evidence.cause, _LOG_ADVICE)
     last = [line.strip() for text in evidence.logs for line in text.splitlines() if line.strip()]
-    return Diagnosis(UNKNOWN, last[-1][:LINE_WIDTH] if last else "it left no word", advice)
+    return Diagnosis(UNKNOWN, last[-1][:LINE_WIDTH] if last else "it left no word", _LOG_ADVICE)
 
 
 def _exception(logs: Sequence[str]) -> Diagnosis | None:
@@ -241,8 +241,7 @@ def _exception(logs: Sequence[str]) -> Diagnosis | None:
             match = _EXCEPTION.match(named[-1])
             assert match
             kind = match[1].rpartition(".")[2]
-            advice = "its log, whose path status --json gives"
-            found.append(Diagnosis(kind, named[-1][:LINE_WIDTH], advice, rank))
+            found.append(Diagnosis(kind, named[-1][:LINE_WIDTH], _LOG_ADVICE, rank))
     own = [one for one in found if not _COMMUNICATION.pattern.search(one.line)]
     return next(iter(own or found), None)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from launch.claims import Claim
+from launch.claims import Claim, let_go
 from launch.submissions import Found
 from lrscale.errors import UserError, did_you_mean
 from lrscale.run_state import ENDED, State
@@ -63,7 +63,7 @@ def decide(
         force: start every run afresh.
     """
     state = found.state
-    if claim and not _let_go(state, claim):
+    if claim and not let_go(state, claim):
         return Decision("queued", _held(claim))
     if state is None:
         return Decision("submit", "new", fresh=True)
@@ -77,11 +77,6 @@ def decide(
     # After a change of the code the old attempt must not leak into the new one.
     fresh = state.state == "diverged" or stale or not found.has_checkpoint
     return Decision("retry", _ending(state), fresh)
-
-
-def _let_go(state: State | None, claim: Claim) -> bool:
-    """Whether the run ended in the hands of the claimant, who may be busy with others still."""
-    return state is not None and state.state in ENDED and state.updated >= claim.since
 
 
 def _go_on(found: Found, state: State) -> Decision:

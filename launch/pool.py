@@ -264,6 +264,11 @@ def _log_traceback() -> None:
         traceback.print_exc()
 
 
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
 def _flush() -> None:
     with contextlib.suppress(OSError):
         sys.stdout.flush()
@@ -275,6 +280,7 @@ def _carry_out(store: Store, runs: Sequence[str], slot: Slot, control: Control) 
     log = open_file(store.run(first).log_path, os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    _say(f"Starting attempt {store.run(first).newest_attempt() + 1}")
     if slot.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpus
     if control.stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -12,7 +13,8 @@ from launch.submissions import job_of_element
 from lrscale.store import Store
 
 TAIL_BYTES = 64 * 1024  # of a log, in which its last words are looked for
-_ATTEMPT = "Starting with JobEnvironment"  # submitit's first line of each attempt
+# The first line of each attempt: submitit's, and launch.pool's.
+_ATTEMPT = re.compile(r"^.*Starting (with JobEnvironment|attempt \d+$).*$", re.MULTILINE)
 _LABEL = re.compile(r"\[(?:rank|default)(\d+)\]: ?")  # torch's, before what a rank prints
 
 
@@ -24,11 +26,14 @@ class RunLogs:
         self._listings: dict[Path, list[str]] = {}
 
     def files(self, run: str, job: str) -> dict[int, Path]:
-        """Rank to log: the run's own, of all its ranks, under 0; else those of the element that
-        it had to itself; empty for neither."""
-        own = self._store.run(run).log_path
-        if own.exists():
+        """Rank to log: those of the element that it had to itself; else the run's own, of all its
+        ranks, under 0; empty for neither."""
+        own, element = self._store.run(run).log_path, self._of_element(job)
+        if own.exists() and not (element and self._runs.get(job) == 1):
             return {0: own}
+        return element
+
+    def _of_element(self, job: str) -> dict[int, Path]:
         folder = self.folders.get(job.partition("_")[0])
         if folder is None:
             return {}
@@ -74,6 +79,16 @@ class RunLogs:
         return elements
 
     @cached_property
+    def _runs(self) -> dict[str, int]:
+        """Slurm job of each element to the number of its runs."""
+        return {
+            job_of_element(array, index): len(runs)
+            for record in self._records.values()
+            for array in record["arrays"]
+            for index, runs in enumerate(array["elements"])
+        }
+
+    @cached_property
     def _records(self) -> Mapping[str, dict[str, Any]]:
         return self._store.read_submissions()
 
@@ -96,8 +111,38 @@ def last_words(path: Path, size: int = TAIL_BYTES) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    _, found, last = text.rpartition(_ATTEMPT)
-    return last if found else text
+    return last_attempt(text)
+
+
+def last_attempt(text: str) -> str:
+    """What a log holds of the last attempt in it."""
+    starts = [match.start() for match in _ATTEMPT.finditer(text)]
+    return text[starts[-1] :] if starts else text
+
+
+class Tail:
+    """A log that grows, read by whole lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = 0  # bytes that were read
+        self._rest = b""  # of a line that has no end yet
+
+    def new_lines(self, whole: bool = True) -> list[str]:
+        """What has come since it was asked last; unless ``whole``, with what has no end yet."""
+        try:
+            with open(self._path, "rb") as file:
+                if file.seek(0, os.SEEK_END) < self._at:
+                    self._at = 0  # it was begun afresh
+                file.seek(self._at)
+                added = file.read()
+        except OSError:
+            added = b""
+        self._at += len(added)
+        text, end, self._rest = (self._rest + added).rpartition(b"\n")
+        if not whole:
+            text, self._rest = text + end + self._rest, b""
+        return text.decode(errors="replace").splitlines()
 
 
 def of_ranks(text: str) -> dict[int, str]:

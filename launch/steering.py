@@ -15,7 +15,7 @@ from launch.claims import Claim
 from launch.survey import RunStatus
 from lrscale.run_state import ENDED
 
-Kind = Literal["ask", "record", "scancel", "hold", "requeuehold", "release", "nice", "hand over"]
+Kind = Literal["ask", "record", "scancel", "uhold", "requeuehold", "release", "nice", "hand over"]
 Claims = Mapping[str, Claim]
 
 AT_WORK = frozenset({"running", "silent"})  # states of runs that a process may be busy with
@@ -68,7 +68,7 @@ def pause(runs: Sequence[RunStatus], claims: Claims, ended: Callable[[str], bool
     at_work = [run for run in others if _at_work(run, claims)]
     idle = [run for run in others if not _at_work(run, claims)]
     return _steps(
-        Step("hold", "queued: held", _of(meant, claims, pending), pending),
+        Step("uhold", "queued: held", _of(meant, claims, pending), pending),
         Step(
             "requeuehold",
             "running: save, leave, and wait held",

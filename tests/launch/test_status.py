@@ -220,7 +220,7 @@ def test_failures_are_grouped(make_sweep: MakeSweep, capsys: pytest.CaptureFixtu
     assert status.main(["demo", "--runs", str(store.root)]) == 0
     out = capsys.readouterr().out
     assert "3 runs: RuntimeError, all with optimizer.lr 1\n" in out
-    assert "try: its log, whose path status --json gives" in out
+    assert "try: python launch/logs.py RUN" in out
     assert status.main(["demo", "--runs", str(store.root), "--json"]) == 0
     (group,) = json.loads(capsys.readouterr().out)["failures"]
     assert len(group["runs"]) == 3

@@ -61,7 +61,7 @@ def test_pause_and_resume() -> None:
     claims = {"a": claim("7_0", "RUNNING"), "c": claim("7_1"), "d": claim("7_2", "RUNNING"),
               "e": claim("8", held=True)}  # fmt: skip
     steps = steering.pause(runs, claims, none_ended)
-    assert told(steps) == {"hold": ["7_1"], "requeuehold": ["7_2"], "ask": ["a"]}
+    assert told(steps) == {"uhold": ["7_1"], "requeuehold": ["7_2"], "ask": ["a"]}
     paused = [run("a", "paused"), run("c", "paused"), run("e", "paused"), run("d", "running")]
     claims["c"] = claim("7_1", held=True)
     del claims["a"]
