@@ -146,10 +146,17 @@ class RunDir:
             write_bytes(self.path / "predictions.npz", predictions)
         write_json(self.path / "summary.json", summary, indent=1)
         self.write_state(state)
-        attempts = map(self._metrics_path, self._attempts())
-        for path in [*attempts, *self.path.glob(".*.tmp")]:  # killed writers leave the latter
+        for path in [*self.joined(), *self.path.glob(".*.tmp")]:  # killed writers leave the latter
             path.unlink(missing_ok=True)
-        self.withdraw()
+
+    def joined(self) -> list[Path]:
+        """What nothing reads any more once the run has finished: the attempts' own metrics, and
+        what a person wanted of the run."""
+        if not (self.path / "metrics.jsonl").exists():
+            return []
+        wishes = (self._request_path(request) for request in get_args(Request))
+        attempts = map(self._metrics_path, self._attempts())
+        return [*attempts, *(path for path in wishes if path.exists())]
 
     def newest_attempt(self) -> int:
         """The number of the last attempt that was begun; 0 before the first."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from kept_files import check_kept_files
 from local_launcher import SLEEP, LocalLauncher
 
 WaitUntil = Callable[..., None]
@@ -35,6 +36,7 @@ def test_the_first_run_and_one_that_is_named(
     output = local.submit(sweep, *DEBUG, "--max-steps", "40")
     assert "resume, interrupted at step 40\ndone at step 69\n" in output
     assert str(first.path) in output
+    check_kept_files(first)
     assert first.summary()["weights"] == pool.store.run(first.id).summary()["weights"]
 
     named = next(run.id for run in pool.runs() if run.id != first.id)

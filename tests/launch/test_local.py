@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kept_files import check_kept_files
 from local_launcher import SLEEP, LocalLauncher
 
 WaitUntil = Callable[..., None]
@@ -168,6 +169,7 @@ def test_a_run_of_two_processes(local: LocalLauncher) -> None:
     (run,) = local.runs()
     assert run.summary()["world_size"] == 2
     assert run.state().state == "done"
+    check_kept_files(run)
 
 
 @pytest.mark.parametrize("signals", [1, 2])

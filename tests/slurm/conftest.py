@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kept_files import check_kept_files
 from slurm_cluster import SlurmCluster
 
 from lrscale.config import decode, encode, identity
@@ -236,9 +237,11 @@ def reference(tmp_path_factory) -> Callable[..., RunDir]:
 
 @pytest.fixture(scope="session")
 def losses() -> Callable[[RunDir], list[float]]:
-    """Each step's loss; the test fails unless every step is on record once, in order."""
+    """Each step's loss; the test fails unless every step is on record once, in order, and the run,
+    if it has finished, keeps few files."""
 
     def of(run: RunDir) -> list[float]:
+        check_kept_files(run)
         found: list[float] = []
         for record in run.metrics():
             if record["kind"] == "steps":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kept_files import check_kept_files
 
 from launch.submissions import process_lives
 from lrscale import checkpoint
@@ -195,6 +196,7 @@ def _holds(config: Mapping[str, Any], point: Mapping[str, Any]) -> bool:
 
 
 def _result(run: RunDir) -> dict[str, Any]:
+    check_kept_files(run)
     summary = run.summary() or {}
     records = run.metrics()
     steps = [record for record in records if record["kind"] == "steps"]
