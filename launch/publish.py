@@ -1,8 +1,9 @@
 """Send a sweep's runs from the run store to Weights & Biases: exactly what is not there yet.
 
 For nodes without network, and for what a live run (track: wandb) could not send. Safe to repeat,
-to cut off and to start twice. Settings are W&B's own: `wandb login`, WANDB_PROJECT (default:
-lrscale), WANDB_ENTITY, WANDB_BASE_URL.
+to cut off and to start twice. With --report also its comparison: tables, figures and a report on
+W&B, which is private to the project until --share. Settings are W&B's own: `wandb login`,
+WANDB_PROJECT (default: lrscale), WANDB_ENTITY, WANDB_BASE_URL.
 """
 
 from __future__ import annotations
@@ -50,18 +51,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments.every > 0:
         raise UserError("--every: expected a number of seconds greater than 0")
     store, console = terminal.run_store(arguments.runs), terminal.console()
-    store.read_sweep(arguments.sweep)
+    manifest = store.read_sweep(arguments.sweep)
     _check_login()
+    wanted = arguments.report or arguments.share
+    if wanted or arguments.unshare:
+        from launch import publish_report  # pandas and matplotlib take a second to import
+
+        publish_report.check_package()
+        # A sweep that reports another's choices is a part of that one's comparison.
+        subject = (manifest.get("selection") or {"sweep": arguments.sweep})["sweep"]
+    if arguments.share:
+        publish_report.check_consent(arguments.yes)
     server = Server()
+    if arguments.unshare:
+        publish_report.unshare(store, subject, server, console)
+        return 0
     console.print(f"{arguments.sweep} → {server.target}", soft_wrap=True)
-    again, watch = arguments.again, arguments.watch
-    with Publisher(store, server, arguments.sweep, again, keep_open=watch) as publisher:
-        while True:
-            complete = _pass(store, arguments.sweep, publisher, console)
-            if not watch or _at_rest(store, arguments.sweep):
-                break
-            time.sleep(arguments.every)
+    complete = _publish(store, server, arguments, console)
+    if wanted:
+        publish_report.publish_report(
+            store, subject, server, arguments.again, arguments.share, console
+        )
     return 0 if complete else EXIT_INCOMPLETE
+
+
+def _publish(store: Store, server: Server, arguments: argparse.Namespace, console: Console) -> bool:
+    """Publish the runs, once or until all have ended; whether all of them arrived."""
+    sweep, watch = arguments.sweep, arguments.watch
+    with Publisher(store, server, sweep, arguments.again, keep_open=watch) as publisher:
+        while True:
+            complete = _pass(store, sweep, publisher, console)
+            if not watch or _at_rest(store, sweep):
+                return complete
+            time.sleep(arguments.every)
 
 
 def _pass(store: Store, sweep: str, publisher: Publisher, console: Console) -> bool:
@@ -123,6 +145,19 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="publish runs that were deleted on the server, or done again since, as new ones",
     )
+    parser.add_argument(
+        "--report", action="store_true", help="also the comparison, as tables, figures and a report"
+    )
+    sharing = parser.add_mutually_exclusive_group()
+    sharing.add_argument(
+        "--share",
+        action="store_true",
+        help="also a link by which anybody can read the report and the project's runs",
+    )
+    sharing.add_argument(
+        "--unshare", action="store_true", help="take that link back; sends nothing"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --share: do not ask first")
     return parser
 
 

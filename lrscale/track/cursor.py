@@ -2,7 +2,7 @@
 
 STORE/wandb/
   cursors/ab/abcd….json     of run abcd…: what a reading back has shown the server to hold
-  reports/<sweep>.json      the sweep's report on the server
+  reports/<sweep>.json      where the sweep's comparison is on the server
   <host>.<pid>/             scratch of the client, gone when it is done
 """
 
@@ -15,6 +15,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lrscale.files import make_folder, read_json, write_json
 from lrscale.lock import process_alive
@@ -46,6 +47,21 @@ class Cursor:
     tags: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ReportCursor:
+    """Where a sweep's comparison is on the server.
+
+    Attributes:
+        target: the project, as ``Server.target`` has it.
+        run: the id of the run that holds tables and figures.
+        digest: of the comparison that was read back there; empty before the first.
+    """
+
+    target: str
+    run: str
+    digest: str = ""
+
+
 class Cursors:
     """The ``wandb`` folder of a store."""
 
@@ -62,18 +78,25 @@ class Cursors:
 
     def write(self, run_id: str, cursor: Cursor) -> None:
         """Replaced atomically."""
-        path = self._path(run_id)
-        for folder in (self.folder, self.folder / "cursors", path.parent):
-            make_folder(folder)
-        write_json(path, asdict(cursor))
+        self._write(self._path(run_id), asdict(cursor))
+
+    def read_report(self, sweep: str, target: str) -> ReportCursor | None:
+        """None for a sweep whose comparison was never sent to ``target``."""
+        raw = read_json(self._report_path(sweep))
+        return None if raw is None or raw["target"] != target else ReportCursor(**raw)
+
+    def write_report(self, sweep: str, cursor: ReportCursor) -> None:
+        """Replaced atomically."""
+        self._write(self._report_path(sweep), asdict(cursor))
 
     @contextlib.contextmanager
-    def claim(self, run_id: str, wait_seconds: float = 0.0) -> Iterator[Path]:
-        """Be the only one who mirrors a run. The lock is to be touched now and then.
+    def claim(self, name: str, wait_seconds: float = 0.0) -> Iterator[Path]:
+        """Be the only one who mirrors a run, by its id, or writes a sweep's report, by ``report-``
+        and its name. The lock is to be touched now and then.
 
         Raises UserError when another process does, and still does after ``wait_seconds``.
         """
-        with self._store.lock(f"wandb-{run_id}", wait_seconds, STALE_SECONDS) as lock:
+        with self._store.lock(f"wandb-{name}", wait_seconds, STALE_SECONDS) as lock:
             yield lock
 
     @contextlib.contextmanager
@@ -99,3 +122,11 @@ class Cursors:
 
     def _path(self, run_id: str) -> Path:
         return self.folder / "cursors" / run_id[:2] / f"{run_id}.json"
+
+    def _report_path(self, sweep: str) -> Path:
+        return self.folder / "reports" / f"{sweep}.json"
+
+    def _write(self, path: Path, value: dict[str, Any]) -> None:
+        for folder in reversed(path.relative_to(self.folder).parents):
+            make_folder(self.folder / folder)
+        write_json(path, value)

@@ -65,7 +65,7 @@ class Mirror:
             tags=list(tags),
             config=dict(record["config"]),
             dir=str(folder),
-            settings=_settings(watched),
+            settings=client_settings(watched),
         )
         self._run.define_metric("*", step_metric="global_step")
         self.sent = held.rows
@@ -130,13 +130,18 @@ def check_held(held: Held, every: Sequence[Row], steps: Callable[[], list[int]])
     return Held(len(there), there[-1] if there else None, held.tags)
 
 
-def _settings(watched: int | None) -> Any:
-    """Everything off that the store knows better or that would tell of the machine."""
+def client_settings(watched: int | None) -> Any:
+    """Everything off that the store knows better or that would tell of the machine.
+
+    Args:
+        watched: a process whose use of the machine W&B is to show; none when None.
+    """
     import wandb
 
     return wandb.Settings(
         silent=True,
         console="off",
+        program="lrscale",  # not the path of the script
         disable_git=True,
         disable_code=True,
         save_code=False,

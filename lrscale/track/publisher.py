@@ -22,13 +22,12 @@ from lrscale.store import Store
 from lrscale.track.cursor import Cursor, Cursors
 from lrscale.track.mirror import Differs, Mirror, check_held, rows_of
 from lrscale.track.rows import Row, digest
-from lrscale.track.server import Held, Server, first_line, of_client
+from lrscale.track.server import DELETED, Held, Server, first_line, of_client
 
 WORKERS = 8  # runs at once
 BATCH = 100  # runs that are claimed, sent and read back together
 TRIES = 3  # of a run whose sending failed or did not arrive
 READ_BACK_SECONDS = 20.0  # for what was sent to be seen
-DELETED = "previously created and deleted"  # W&B's words
 
 Kind = Literal["sent", "unchanged", "waiting", "busy", "deleted", "differs", "failed"]
 

@@ -15,6 +15,7 @@ PROJECT = "lrscale"  # unless WANDB_PROJECT says otherwise
 PAGE = 100  # runs a request
 TIMEOUT_SECONDS = 30
 PAUSES = (1.0, 3.0)  # before asking again
+DELETED = "previously created and deleted"  # W&B's words about an id
 
 T = TypeVar("T")
 
@@ -33,6 +34,19 @@ class Held:
     rows: int = 0
     last: int | None = None
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Media:
+    """What the server holds of tables and images.
+
+    Attributes:
+        digest: what the run's summary has under that name.
+        whole: keys of the summary whose file is there at its full size.
+    """
+
+    digest: str = ""
+    whole: frozenset[str] = frozenset()
 
 
 class Server:
@@ -84,6 +98,34 @@ class Server:
             run = self._api.run(f"{self.entity}/{self.project}/{wandb_id}")
             history = run.scan_history(keys=["global_step"], use_cache=False)
             return [int(row["global_step"]) for row in history]
+
+        with self._lock:
+            return asked(read)
+
+    def media(self, wandb_id: str) -> Media:
+        """The tables and images of a run, as its summary names them."""
+
+        def read() -> Media:
+            self._api.flush()
+            run = self._api.run(f"{self.entity}/{self.project}/{wandb_id}")
+            summary, sizes = run.summary_metrics, {f.name: f.size for f in run.files()}
+            files = {k: v for k, v in summary.items() if isinstance(v, dict) and "path" in v}
+            whole = {k for k, v in files.items() if sizes.get(v["path"]) == v["size"]}
+            return Media(str(summary.get("digest")), frozenset(whole))
+
+        with self._lock:
+            return asked(read)
+
+    def report(self, marker: str) -> str | None:
+        """The id of the report whose description has ``marker``; None without one."""
+
+        import wandb
+
+        def read() -> str | None:
+            api = wandb.Api(timeout=TIMEOUT_SECONDS)  # a used one remembers the reports
+            reports = api.reports(f"{self.entity}/{self.project}")
+            found = (one.id for one in reports if marker in (one.description or ""))
+            return next(found, None)
 
         with self._lock:
             return asked(read)

@@ -116,6 +116,8 @@ def test_a_sweep_is_sent_once(
     assert [run.state for run in (diverged, done, failed)] == ["finished", "finished", "failed"]
     assert diverged.summary["state"] == "diverged"
     assert done.fields["tags"] == ["demo"]
+    assert done.fields["jobProgram"] == "lrscale"
+    assert not {"host", "commit", "repo"} & set(done.fields)
     assert done.steps == steps_of(store.run(run_ids(store)[1]))
     assert done.rows[-1]["val_accuracy"] == done.summary["val_accuracy"]
     assert done.plain_config == store.run(run_ids(store)[1]).record()["config"]

@@ -54,7 +54,7 @@ def make_sweep(tmp_path: Path) -> MakeSweep:
                     )
                     state = (states or {}).get((arm, lr, seed), "done")
                     if state != "missing":
-                        _carry_out(store.run(run_id), config, state)
+                        _carry_out(store.run(run_id), config, state, {"sweep": name, "arm": arm})
         store.write_sweep(name, {"name": name, "notes": "Which rate is best?", "runs": entries})
         return store
 
@@ -72,9 +72,9 @@ def _config(arm: str, lr: float, seed: int, epochs: int) -> dict[str, Any]:
     }
 
 
-def _carry_out(run: RunDir, config: dict[str, Any], state: str) -> None:
+def _carry_out(run: RunDir, config: dict[str, Any], state: str, origin: dict[str, str]) -> None:
     code = {"commit": "1a2b3c4d5e6f", "dirty": False}
-    run.create({"config": config, "snapshot": "0" * 20, "code": code})
+    run.create({"config": config, "snapshot": "0" * 20, "code": code, **origin})
     if state == "queued":
         return
     attempt = run.begin()

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from wandb_server import specs
 from wandb_server.state import (
     ENTITY,
     HISTORY,
     Artifact,
     Key,
+    Refused,
     Run,
     State,
     View,
@@ -37,7 +39,10 @@ USER: Fields = {
     "apiKeys": {"edges": []},
     "teams": {"edges": []},
 }
-INPUTS = ("displayName", "groupName", "jobType", "tags", "notes", "description", "state")
+INPUTS = (
+    "displayName", "groupName", "jobType", "jobProgram", "tags", "notes", "description", "state",
+    "host", "commit", "repo",
+)  # fmt: skip
 
 
 def queries(state: State) -> Fields:
@@ -80,6 +85,7 @@ def mutations(state: State) -> Fields:
         "createArtifactFiles": artifact_files,
         "commitArtifact": commit_artifact,
         "upsertView": upsert_view,
+        "deleteView": delete_view,
         "createAccessToken": create_token,
         "revokeAccessToken": lambda state, i: change_token(state, i["token"], revokedAt=now()),
         "updateAccessTokenProjects": lambda state, i: change_token(
@@ -125,6 +131,7 @@ def project_fields(state: State, key: tuple[str, str]) -> Fields:
         "allViews": lambda **_: connection(
             [view_fields(v) for v in state.views.values() if (v.entity, v.project) == key]
         ),
+        "artifact": lambda name, **_: newest_artifact(state, key, name),
     }
 
 
@@ -263,6 +270,12 @@ def create_artifact(state: State, given: Fields) -> Fields:
     return {"artifact": artifact_fields(state, artifact)}
 
 
+def newest_artifact(state: State, key: tuple[str, str], name: str) -> Fields | None:
+    """By ``NAME:latest``."""
+    named = [a for a in state.artifacts.values() if (a.project, a.name) == (key[1], name[:-7])]
+    return artifact_fields(state, named[-1]) if named else None
+
+
 def artifact_fields(state: State, artifact: Artifact) -> Fields:
     sequence = {"id": to_id("Sequence", artifact.name), "name": artifact.name}
     return {
@@ -315,9 +328,16 @@ def commit_artifact(state: State, given: Fields) -> Fields:
 def upsert_view(state: State, given: Fields) -> Fields:
     entity, project = state.project(given.get("entityName"), given.get("projectName"))
     name = given.get("id") or to_id("View", len(state.views) + 1)
-    view = state.views.setdefault(name, View(name, project, entity, {}))
+    view = View(name, project, entity, {"spec": given["spec"]})
+    if problems := specs.problems(state, view):
+        raise Refused(400, "; ".join(problems))
+    view = state.views.setdefault(name, view)
     view.fields |= {k: given.get(k) for k in ("type", "name", "displayName", "description", "spec")}
     return {"view": view_fields(view), "inserted": not given.get("id")}
+
+
+def delete_view(state: State, given: Fields) -> Fields:
+    return {"success": state.views.pop(given["id"], None) is not None, "pendingDrafts": []}
 
 
 def view_fields(view: View) -> Fields:
@@ -327,6 +347,7 @@ def view_fields(view: View) -> Fields:
         "project": project | {"entityName": view.entity},
         "createdAt": now(),
         "updatedAt": now(),
+        "user": USER | {"photoUrl": None},
         "accessTokens": view.tokens,
         **view.fields,
     }
