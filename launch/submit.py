@@ -74,7 +74,7 @@ class Request:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 when everything was handed over or has ended, 1 when runs failed, 2 for the
     user's mistakes, 130 when interrupted."""
-    arguments = _parser().parse_intermixed_args(argv)
+    arguments = parse(argv)
     request = _read(arguments)
     if arguments.dry_run:
         return _show(request, as_json=arguments.json)
@@ -105,6 +105,19 @@ def hand_over(request: Request, wanted: Sequence[Run] | None) -> int:
         if request.profile is not None:
             return _queue(request, plan, record)
     return _carry_out(request, plan, record)
+
+
+def request_of(argv: Sequence[str]) -> Request:
+    """What a command line asks for, read and checked; nothing is written.
+
+    Raises UserError for what ``main`` would refuse before it looks at the runs themselves.
+    """
+    return _read(parse(argv))
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The words of a command line by name; ends the process where they make none."""
+    return _parser().parse_intermixed_args(argv)
 
 
 def _read(arguments: argparse.Namespace) -> Request:

@@ -26,7 +26,7 @@ class GDRun:
     """One run that has begun.
 
     Attributes:
-        arm, seed, state: as in ``load_runs``.
+        id, arm, seed, state: as in ``load_runs``.
         planned: seeds that the sweep asked for at this point.
         config: the complete configuration.
         records: measurements, indexed by epoch; at least one.
@@ -34,6 +34,7 @@ class GDRun:
         seconds: of training; nan until the run has ended.
     """
 
+    id: str
     arm: str
     seed: int
     state: str
@@ -128,7 +129,7 @@ def load_gd(store: Store, comparison: Comparison) -> list[GDRun]:
         summary = run.summary() if row["state"] in FINISHED else None
         found.append(
             GDRun(
-                str(row["arm"]), int(row["seed"]), str(row["state"]), int(row["planned"]),
+                run.id, str(row["arm"]), int(row["seed"]), str(row["state"]), int(row["planned"]),
                 run.record()["config"], frame, summary["theory"] if summary else {},
                 float(summary["seconds"]["training"]) if summary else math.nan,
             )

@@ -226,8 +226,8 @@ def _count_row(run: GDRun) -> dict[str, Any]:
 
 def _identity(run: GDRun) -> dict[str, Any]:
     return {
-        "arm": run.arm, "activation": run.activation, "depth": run.depth, "seed": run.seed,
-        "state": run.state,
+        "id": run.id, "arm": run.arm, "activation": run.activation, "depth": run.depth,
+        "seed": run.seed, "state": run.state,
     }  # fmt: skip
 
 

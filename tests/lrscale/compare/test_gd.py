@@ -47,7 +47,7 @@ def a_run(losses: Sequence[float], epochs: Sequence[int], **changes: Any) -> GDR
     records = pd.DataFrame({"epoch": epochs, "loss": losses, "eta": 1e-5}).set_index("epoch")
     config = {"depth": 2, "dim": 70, "rank": 35, "epochs": 10**6, "activation": "linear"}
     config |= {"dtype": "float32", "step_size": {"name": "bound"}, "start": {"name": "balanced"}}
-    found = GDRun("all", 0, "done", 3, config, records, {"saddle_levels": LEVELS}, 2.0)
+    found = GDRun("1f", "all", 0, "done", 3, config, records, {"saddle_levels": LEVELS}, 2.0)
     return replace(found, **changes)
 
 
