@@ -210,7 +210,13 @@ def _every(claim: Claim, data: SweepData) -> Finding:
     if inside < len(known):
         return Finding("contradicted", effect)
     lost = len(values) - len(known)
-    return Finding("not shown" if lost else "supported", effect, f"{lost} lost" if lost else "")
+    return Finding("not shown" if lost else "supported", effect, _lost(lost))
+
+
+def _lost(count: int) -> str:
+    if not count:
+        return ""
+    return "one run has no such value" if count == 1 else f"{count} runs have no such value"
 
 
 CHECKS = {"difference": _difference, "ratio": _ratio, "mean": _mean, "every": _every}
