@@ -45,8 +45,12 @@ def breaches(registry: Registry, name: str) -> list[str]:
 def measure_of(workload: str) -> dict[str, Any]:
     """What runs of a workload are compared by, as plain values, for readers without its code."""
     component = workloads.get(workload)
-    also = list(getattr(component, "also", ()))
-    return {"metric": component.metric, "direction": component.direction, "also": also}
+    return {
+        "metric": component.metric,
+        "direction": component.direction,
+        "also": list(getattr(component, "also", ())),
+        "target": dict(component.target),
+    }
 
 
 def place_of_class(component: type[Any]) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from lrscale.compare.aggregate import points, report_on, select, sort_key, varied_keys
 from lrscale.compare.final import Final
 from lrscale.compare.load import Metric, metric_of
+from lrscale.compare.profiles import Profile
 from lrscale.compare.protocol import NOTHING_FIXED, Protocol
 from lrscale.compare.provenance import Provenance, provenance, selection_rule, warnings
 from lrscale.compare.sheet import Sheet
@@ -35,6 +36,7 @@ class Comparison:
         protocol: what the sweep file fixes about the comparison.
         final: the frozen selection and the runs on other seeds that report it; None without.
         sheets: further tables, ready to be shown (see ``attach.attach_sheets``).
+        profiles: performance profiles, where there are several workloads (likewise).
     """
 
     sweep: str
@@ -51,6 +53,7 @@ class Comparison:
     protocol: Protocol = NOTHING_FIXED
     final: Final | None = None
     sheets: Sequence[Sheet] = ()
+    profiles: Sequence[Profile] = ()
 
     @property
     def every_run(self) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from lrscale.compare.intervals import paired_test_error
 from lrscale.compare.load import is_share
 from lrscale.compare.mean_sheet import span, texts
 from lrscale.compare.provenance import words
-from lrscale.compare.samples import Sample, samples
+from lrscale.compare.samples import Sample, samples, scope_name
 from lrscale.compare.sheet import Sheet
 
 Correct = Callable[[Sample], "np.ndarray | None"]
@@ -52,15 +52,8 @@ def difference_sheets(comparison: Comparison, correct: Correct) -> list[Sheet]:
         sheet = _sheet(comparison, within, baseline, correct)
         if sheet is not None:
             several = len(scopes) > 1
-            made.append(_named(sheet, "_".join(filter(None, scope))) if several else sheet)
+            made.append(sheet.within(scope_name(scope)) if several else sheet)
     return made
-
-
-def _named(sheet: Sheet, scope: str) -> Sheet:
-    return Sheet(
-        f"{sheet.name}_{scope}", f"{sheet.title}, {scope}", sheet.note, sheet.headers, sheet.rows,
-        sheet.frame,
-    )  # fmt: skip
 
 
 def _sheet(

@@ -30,6 +30,27 @@ def t_interval(values: Sequence[float]) -> Interval | None:
     return mean - half, mean + half
 
 
+def ratio_interval(values: Sequence[float], others: Sequence[float]) -> Interval | None:
+    """Of the ratio x̄/ȳ of two means of positive values: x̄/ȳ · exp(± t_ν e).
+
+    e² = s²_x/(n x̄²) + s²_y/(m ȳ²) is the variance of log(x̄/ȳ) by the delta method, and ν
+    Satterthwaite's (1946) degrees of freedom of that sum. It is never negative or unbounded, as
+    Fieller's (1954) can be, and that of ȳ/x̄ has the reciprocal ends.
+
+    None for fewer than two values of either, and without any spread.
+    """
+    x, y = np.asarray(values, dtype=float), np.asarray(others, dtype=float)
+    if min(len(x), len(y)) < 2:
+        return None
+    parts = [float(v.var(ddof=1)) / (len(v) * float(v.mean()) ** 2) for v in (x, y)]
+    if sum(parts) == 0:
+        return None
+    freedom = sum(parts) ** 2 / sum(p**2 / (len(v) - 1) for p, v in zip(parts, (x, y), strict=True))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(sum(parts))
+    ratio = float(x.mean() / y.mean())
+    return ratio * math.exp(-half), ratio * math.exp(half)
+
+
 def bootstrap_interval(values: Sequence[float]) -> Interval | None:
     """The bootstrap-t interval of the mean (Efron and Tibshirani 1993, section 12.5).
 

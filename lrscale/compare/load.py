@@ -108,6 +108,13 @@ def metric_of(runs: pd.DataFrame, name: str | None = None) -> Metric:
     return Metric(name, direction, select=found[0], report=found[-1], also=also)
 
 
+def targets_of(runs: pd.DataFrame) -> dict[str, float]:
+    """The recorded metrics for which the workloads of these runs state a value that a tuned run
+    reaches, and that value."""
+    named = (measure.get("target", {}) for measure in _measures(runs))  # of old plugins none
+    return {metric: value for targets in named for metric, value in targets.items()}
+
+
 def is_share(name: str) -> bool:
     """Whether a metric is accuracy, F1 or the like: from 0 to 1, and the highest is best."""
     return name.endswith(SHARES)

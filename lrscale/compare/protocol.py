@@ -19,11 +19,15 @@ class Protocol:
         paired: runs of equal seeds are pairs: a t test of their differences.
         at: metrics are those of the ``last`` step, or of the evaluation at which ``validation``
             was best, chosen run by run.
+        target: that which steps and time are measured to: the final validation metric of the
+            ``baseline``'s median run (where no baseline is named the workload's target), or the
+            ``workload``'s target.
     """
 
     baseline: str | None = None
     paired: bool = False
     at: Literal["last", "validation"] = "last"
+    target: Literal["baseline", "workload"] = "baseline"
 
 
 NOTHING_FIXED = Protocol()

@@ -55,6 +55,11 @@ def samples(comparison: Comparison) -> list[Sample]:
     return [_sample(c, row) for row in rows]
 
 
+def scope_name(scope: tuple[str, str]) -> str:
+    """``sweep_workload``, in a form that a file's name can have."""
+    return "_".join(filter(None, scope))
+
+
 def label_of(row: Mapping[Any, Any], by: Sequence[str]) -> str:
     """An arm by its name alone, anything else with its keys: ``lr 0.1, width 512``."""
     return str(row["arm"]) if list(by) == ["arm"] else point_text(row, by)

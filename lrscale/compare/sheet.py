@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -25,3 +25,7 @@ class Sheet:
     headers: list[str]
     rows: list[list[str]]
     frame: pd.DataFrame
+
+    def within(self, scope: str) -> Sheet:
+        """Named and titled as one of several of its kind: that of a workload, say."""
+        return replace(self, name=f"{self.name}_{scope}", title=f"{self.title}, {scope}")

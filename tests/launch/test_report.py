@@ -25,7 +25,8 @@ def test_every_form_of_the_report(
     folder = store.root / "reports" / "demo"
     names = {path.name for path in folder.iterdir()}
     figures = {f"{n}.{s}" for n in ("curves", "minibatch", "sensitivity") for s in ("png", "svg")}
-    tables = {f"{n}.{s}" for n in ("arms", "points", "means") for s in ("csv", "tex")}
+    tabled = ("arms", "points", "means", "sensitivity", "time_to_target")
+    tables = {f"{n}.{s}" for n in tabled for s in ("csv", "tex")}
     texts = {"report.html", "report.md", "report.json", "runs.csv", *tables}
     assert names == figures | texts
     out = capsys.readouterr().out
@@ -44,6 +45,7 @@ def test_only_what_was_asked_for(make_sweep: MakeSweep, tmp_path: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
         "by_optimizer.name.csv", "means.csv", "points.csv", "report.md", "runs.csv",
+        "sensitivity.csv", "time_to_target.csv",
     ]  # fmt: skip
     assert not (store.root / "reports").exists()
 

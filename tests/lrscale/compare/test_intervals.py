@@ -14,6 +14,7 @@ from lrscale.compare.intervals import (
     binomial_error,
     bootstrap_interval,
     paired_test_error,
+    ratio_interval,
     t_interval,
 )
 
@@ -79,3 +80,39 @@ def test_seeds_that_err_alike_leave_no_error() -> None:
     other = right.copy()
     other[0, 0] = ~other[0, 0]
     assert paired_test_error(right, other) < apart / 5
+
+
+def test_ratio_by_hand() -> None:
+    """Deviations of a tenth of the mean, three of each: e² = 2·0.01/3, four degrees of freedom."""
+    low, high = ratio_interval([1.8, 2.0, 2.2], [0.9, 1.0, 1.1]) or (0, 0)
+    half = 2.776445 * math.sqrt(2 * 0.01 / 3)
+    assert (low, high) == pytest.approx((2 * math.exp(-half), 2 * math.exp(half)))
+    assert ratio_interval([1.0], [1.0, 2.0]) is None
+    assert ratio_interval([1.0, 1.0], [2.0, 2.0]) is None
+
+
+@given(values, values, st.floats(0.1, 10))
+def test_a_ratio_has_no_unit_and_can_be_turned_over(
+    x: list[float], y: list[float], unit: float
+) -> None:
+    found, inverse = ratio_interval(x, y), ratio_interval(y, x)
+    assert (found is None) == (inverse is None)
+    if found is None or inverse is None:
+        return
+    assert 0 <= found[0] <= sum(x) / len(x) / (sum(y) / len(y)) * (1 + 1e-9)
+    if found[0] > 1e-9 and np.std(x) + np.std(y) > 1e-6:  # not all of it rounding
+        assert found == pytest.approx((1 / inverse[1], 1 / inverse[0]), rel=1e-6)
+        scaled = ratio_interval([unit * v for v in x], y)
+        assert scaled == pytest.approx((unit * found[0], unit * found[1]), rel=1e-6)
+
+
+def test_a_ratio_is_covered_as_often_as_is_said() -> None:
+    """Log-normal times, disturbed by a tenth; the error of 1,000 tables' coverage is 0.7 %."""
+    rng = np.random.default_rng(0)
+    within = 0
+    for _ in range(1000):
+        low, high = ratio_interval(
+            3 * np.exp(0.1 * rng.normal(size=5)), np.exp(0.1 * rng.normal(size=5))
+        ) or (0, 0)
+        within += low <= 3 <= high
+    assert 930 <= within <= 975
