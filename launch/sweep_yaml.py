@@ -177,3 +177,24 @@ _scalar(
     list("-+0123456789."),
     _float,
 )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that would be read as something else here."""
+
+    yaml_implicit_resolvers: dict[str, Any] = _Loader.yaml_implicit_resolvers
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def to_yaml(value: Any) -> str:
+    """Text that ``parse_yaml`` reads as ``value``: plain dicts, lists, text, numbers, None."""
+    return yaml.dump(
+        value,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+        default_flow_style=None,
+    )
