@@ -35,6 +35,7 @@ from lrscale.compare.render.latex import latex
 from lrscale.compare.render.markdown import markdown
 from lrscale.compare.render.terminal import print_report
 from lrscale.compare.sheet import Sheet
+from lrscale.compare.spaces import drawn_spaces
 from lrscale.errors import UserError, did_you_mean
 from lrscale.files import make_folder, write_text
 from lrscale.store import Store
@@ -92,7 +93,8 @@ def load(
     if protocol.at == "validation":
         runs, final = at_validation(store, runs, final, metric_of(runs, metric))
     references = load_references(store, runs, keep)
-    comparison = compare(runs, joined, metric, by, *references, protocol, final)
+    spaces = drawn_spaces(manifests, joined)
+    comparison = compare(runs, joined, metric, by, *references, protocol, final, spaces)
     return attach_sheets(store, comparison)
 
 

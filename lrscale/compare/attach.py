@@ -16,6 +16,7 @@ from lrscale.compare.gd_sheets import sheets as gd_sheets
 from lrscale.compare.mean_sheet import mean_sheet
 from lrscale.compare.profile_sheet import profile_sheet, profiles
 from lrscale.compare.samples import Sample
+from lrscale.compare.search_sheet import search_sheet
 from lrscale.compare.sensitivity_sheet import sensitivity_sheet
 from lrscale.compare.sheet import Sheet
 from lrscale.compare.target_sheet import target_costs, target_sheets
@@ -33,7 +34,7 @@ def attach_sheets(store: Store, comparison: Comparison) -> Comparison:
     over_workloads = profiles(costs)
     found += [*target_sheets(costs), profile_sheet(costs, over_workloads)]
     found += [] if theory else training_sheets(comparison)
-    found.append(sensitivity_sheet(comparison))
+    found += [sensitivity_sheet(comparison), search_sheet(comparison)]
     found += gd_sheets(load_gd(store, comparison)) if theory else []
     sheets = [sheet for sheet in found if sheet is not None]
     return replace(comparison, sheets=sheets, profiles=over_workloads)

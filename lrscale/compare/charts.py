@@ -12,8 +12,9 @@ import pandas as pd
 from lrscale.compare import views
 from lrscale.compare.comparison import Comparison, plain
 from lrscale.compare.curves import MOST, Line, Lines, band, load_groups, load_lines, thinned
-from lrscale.compare.load import Metric, is_share
+from lrscale.compare.load import Metric
 from lrscale.compare.provenance import is_rate
+from lrscale.compare.searches import searches
 from lrscale.compare.sensitivity import TOLERANCE, Sensitivity, at_best, rates_of, sensitivity
 from lrscale.store import Store
 
@@ -34,6 +35,7 @@ def charts(store: Store, comparison: Comparison) -> list[Chart]:
         *_spreads(c),
         *(_heat_map(view, c) for view in views.heat_maps(c)),
         *(_parallel(view, c) for view in views.trials(c)),
+        *_searches(c),
     ]
 
 
@@ -180,6 +182,9 @@ def _heat_map(view: views.HeatMap, c: Comparison) -> Chart:
         "title": f"{view.group}: final {label}",
         "note": "Mean over seeds, median where not all finished.",
         "best": c.metric.direction,
+        "scale": views.scale_of(
+            c.metric.select, [v for row in view.values for v in row if v is not None]
+        ),
         "texts": [[f"{label}: {cell}" for cell in row] for row in view.cells],
         **asdict(view),
     }
@@ -194,7 +199,7 @@ def _parallel(view: views.Trials, c: Comparison) -> Chart:
         "axes": [
             {
                 "label": axis.label,
-                "scale": "log" if axis.log else "linear",
+                "scale": axis.scale,
                 "categories": axis.categories or None,
             }
             for axis in view.axes
@@ -202,6 +207,35 @@ def _parallel(view: views.Trials, c: Comparison) -> Chart:
         "rows": view.rows,
         "texts": [[text] for text in view.texts],
     }
+
+
+def _searches(c: Comparison) -> list[Chart]:
+    """The expected best of k against k; grids of the same space as points."""
+    found = [search for search in searches(c) if search.best]
+    if not found:
+        return []
+    unit = views.unit_of(c.metric.report)
+    series = []
+    for search in found:
+        values = [(best.k, best.mean, best.quartiles[0], best.quartiles[2]) for best in search.best]
+        frame = pd.DataFrame(values, columns=["k", "mean", "low", "high"], dtype=float)
+        low, high = (_numbers(unit * frame[end]) for end in ("low", "high"))
+        more = {"low": low, "high": high, "line": True, "dots": True}
+        series.append(_series(search.label, [frame["k"]], unit * frame["mean"], **more))
+    grids = {grid.label: grid for search in found for grid in search.grids if not grid.reason}
+    for grid in grids.values():
+        at, value = pd.Series([grid.points]), pd.Series([unit * (grid.value or 0.0)])
+        texts = [f"the best of a grid of {grid.points} points"]
+        series.append(_series(grid.label, [at], value, texts=texts))
+    label = views.label_of(c.metric.report)
+    return [{
+        "kind": "lines",
+        "title": "Search efficiency",
+        "note": "Expected best of k trials, chosen by validation; band: quartiles over sets of k.",
+        "xs": [{"label": "trials k", "scale": "linear"}],
+        "y": {"label": label, "scale": "linear"},
+        "series": series,
+    }]  # fmt: skip
 
 
 def _series(
@@ -212,14 +246,8 @@ def _series(
     return {"label": label, "x": [_numbers(place) for place in x], "y": _numbers(y), **drawn}
 
 
-def _scale(measure: str, series: Sequence[dict[str, Any]]) -> str:
-    """Losses on a log scale; accuracies, where they differ much, by the log of the error."""
-    values = [v for one in series for v in one["y"] if v is not None]
-    if not values:
-        return "linear"
-    if is_share(measure):
-        return "nines" if 100 - min(values) > 4 * (100 - max(values)) else "linear"
-    return "log" if measure.endswith("loss") and min(values) > 0 else "linear"
+def _scale(measure: str, series: Sequence[dict[str, Any]]) -> views.Scale:
+    return views.scale_of(measure, [v for one in series for v in one["y"] if v is not None])
 
 
 def _numbers(values: pd.Series[Any]) -> list[float | None]:

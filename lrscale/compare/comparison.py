@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,7 @@ from lrscale.compare.profiles import Profile
 from lrscale.compare.protocol import NOTHING_FIXED, Protocol
 from lrscale.compare.provenance import Provenance, provenance, selection_rule, warnings
 from lrscale.compare.sheet import Sheet
+from lrscale.compare.spaces import Space
 from lrscale.data.reference import Reference
 from lrscale.errors import UserError, did_you_mean
 
@@ -35,6 +36,7 @@ class Comparison:
         references: lines of methods without a network, beneath every table.
         protocol: what the sweep file fixes about the comparison.
         final: the frozen selection and the runs on other seeds that report it; None without.
+        spaces: what the random searches draw from, by arm.
         sheets: further tables, ready to be shown (see ``attach.attach_sheets``).
         profiles: performance profiles, where there are several workloads (likewise).
     """
@@ -52,6 +54,7 @@ class Comparison:
     references: Sequence[Reference] = ()
     protocol: Protocol = NOTHING_FIXED
     final: Final | None = None
+    spaces: Mapping[str, Space] = field(default_factory=dict)
     sheets: Sequence[Sheet] = ()
     profiles: Sequence[Profile] = ()
 
@@ -110,12 +113,13 @@ def compare(
     missing: Sequence[str] = (),
     protocol: Protocol = NOTHING_FIXED,
     final: Final | None = None,
+    spaces: Mapping[str, Space] | None = None,
 ) -> Comparison:
     """Compare the groups of ``by`` (``arm`` or dotted configuration keys) at their best points.
 
     Arms that run several workloads are compared workload by workload. Frozen points are the
     choice of their arms. ``references`` and why some are ``missing`` come from
-    ``load_references``, ``final`` from ``load_final``.
+    ``load_references``, ``final`` from ``load_final``, ``spaces`` from ``drawn_spaces``.
     Raises UserError for a key that no run has and for a metric that none has recorded.
     """
     measure = metric_of(runs, metric)
@@ -147,6 +151,7 @@ def compare(
         references=references,
         protocol=protocol,
         final=final,
+        spaces=spaces or {},
     )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from lrscale.compare.aggregate import select, sort_key
 from lrscale.compare.comparison import Comparison
 from lrscale.compare.render.cells import point_text
+from lrscale.compare.samples import reported_runs
 from lrscale.store import Store
 
 MOST = 10  # lines in one figure: more cannot be told apart
@@ -112,12 +113,12 @@ def thinned(frame: pd.DataFrame, y: str) -> pd.DataFrame:
 
 
 def _line(store: Store, c: Comparison, row: Mapping[Any, Any], labels: list[str]) -> Line:
-    runs = c.runs[(c.runs["arm"] == row["arm"]) & (c.runs["point"] == row["point"])]
-    started = runs[runs["state"] != "missing"].sort_values("seed")
+    runs = reported_runs(c, row)
+    started = runs[runs["state"] != "missing"]
     seeds = [_epochs(store, run_id) for run_id in started["id"]]
     return Line(
         label=place(row, labels),
-        planned=int(row["planned"]),
+        planned=len(runs),
         finished=int((runs["state"] == "done").sum()),
         seeds=[frame for frame in seeds if len(frame)],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -16,10 +16,25 @@ from lrscale.compare.comparison import Comparison
 from lrscale.compare.curves import MOST, Line, Lines, band, load_lines
 from lrscale.compare.gd_figures import draw_gd
 from lrscale.compare.gd_runs import is_gd, load_gd
+from lrscale.compare.point_figures import (
+    heat_map_figure,
+    search_figure,
+    spread_figure,
+    trials_figure,
+)
 from lrscale.compare.provenance import seeds_text
 from lrscale.compare.rate_figure import rate_figure
+from lrscale.compare.searches import searches
 from lrscale.compare.style import STYLE, legend, looks, save, scale, title
-from lrscale.compare.views import label_of, unit_of
+from lrscale.compare.views import (
+    FEW,
+    heat_maps,
+    label_of,
+    over_points,
+    over_seeds,
+    trials,
+    unit_of,
+)
 from lrscale.store import Store
 
 EPOCH, TIME = ("epoch", "epoch"), ("seconds", "training time (s)")
@@ -27,25 +42,84 @@ MINIBATCH = "Minibatch against end-of-epoch loss"
 Look = Mapping[str, Any]
 
 
+class Drawn(NamedTuple):
+    """A figure, or None where the sweep has nothing for it.
+
+    Attributes:
+        name: stem of its files.
+        title: what it shows. over: of what its marks are made.
+        total: groups or lines that there are, of which ``MOST`` are shown.
+    """
+
+    name: str
+    title: str
+    figure: Figure | None
+    over: str
+    total: int = 0
+
+
 def draw(store: Store, comparison: Comparison, folder: Path) -> dict[str, list[Path]]:
     """Draw what the sweep has data for: title to files (PNG, then SVG) in ``folder``."""
     if is_gd(comparison.runs):
         with rc_context(STYLE):
             return draw_gd(load_gd(store, comparison), folder)
-    c, shown = comparison, load_lines(store, comparison)
     made: dict[str, list[Path]] = {}
+    data = comparison.provenance.data_title
     with rc_context(STYLE):
-        for name, what, figure, total in (
-            ("curves", "Learning curves", curves(shown, c), shown.total),
-            ("minibatch", MINIBATCH, minibatch(shown), shown.total),
-            ("sensitivity", "Learning-rate sensitivity", rate_figure(c), len(c.groups)),
-        ):
-            if figure is not None:
-                best = f" (best {MOST} of {total})" if total > MOST else ""
-                data = c.provenance.data_title
-                title(figure, f"{c.sweep}: {what.lower()}{best}", data, _over(c.provenance.seeds))
-                made[what] = save(figure, folder, name)
+        for one in _drawn(store, comparison):
+            if one.figure is not None:
+                best = f" (best {MOST} of {one.total})" if one.total > MOST else ""
+                what = f"{comparison.sweep}: {one.title.lower()}{best}"
+                title(one.figure, what, data, one.over)
+                made[one.title] = save(one.figure, folder, one.name)
     return made
+
+
+def _drawn(store: Store, c: Comparison) -> list[Drawn]:
+    """Every kind of figure, in reading order."""
+    shown, groups = load_lines(store, c), len(c.groups)
+    seeds = _over(c.provenance.seeds)
+    reported = _over(c.provenance.reporting_seeds or c.provenance.seeds)
+    lines = seeds if shown.ordered else reported
+    heat, drawn = heat_map_figure(heat_maps(c), c), trials_figure(trials(c), c)
+    dots = f"; from {FEW} on, boxes of quartiles"
+    return [
+        Drawn("curves", "Learning curves", curves(shown, c), lines, shown.total),
+        Drawn("minibatch", MINIBATCH, minibatch(shown), lines, shown.total),
+        Drawn("sensitivity", "Learning-rate sensitivity", rate_figure(c), seeds, groups),
+        Drawn(
+            "seeds",
+            "Seeds at each best point",
+            spread_figure(over_seeds(c)[:MOST], c.metric.report, c),
+            f"each dot a seed, the line their mean{dots}",
+            groups,
+        ),
+        Drawn(
+            "heat_map",
+            "Two keys against each other",
+            heat,
+            f"{seeds.replace(' and range', '')}; median where not all finished",
+        ),
+        Drawn(
+            "trials",
+            "Trials of the random search",
+            drawn,
+            f"a line a trial, the best on top and brightest; {seeds}",
+        ),
+        Drawn(
+            "points",
+            "Every point of each search",
+            spread_figure(over_points(c), c.metric.select, c),
+            f"each dot a point{dots}",
+            groups,
+        ),
+        Drawn(
+            "search",
+            "Search efficiency",
+            search_figure(searches(c), c),
+            "mean, and quartiles as a band, over the sets of k of the trials",
+        ),
+    ]
 
 
 def curves(shown: Lines, comparison: Comparison) -> Figure | None:

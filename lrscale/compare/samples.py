@@ -85,10 +85,24 @@ def direction_of(comparison: Comparison, name: str) -> Direction:
     return "max" if is_share(name) else "min"
 
 
+def reported_runs(c: Comparison, row: Mapping[Any, Any]) -> pd.DataFrame:
+    """The runs of a point whose results are reported: on other seeds than chose it, where there are
+    such."""
+    reported = None if c.final is None else at_point(c.final.runs, row)
+    return at_point(c.runs, row) if reported is None or reported.empty else reported
+
+
+def at_point(runs: pd.DataFrame, row: Mapping[Any, Any]) -> pd.DataFrame:
+    """Those of the runs at the point of a row of ``points`` or ``groups``, by seed."""
+    own = (runs["arm"] == row["arm"]) & (runs["point"] == row["point"])
+    ordered: pd.DataFrame = runs[own].sort_values("seed")
+    return ordered
+
+
 def _sample(c: Comparison, row: Mapping[Any, Any]) -> Sample:
-    tuning = _at(c.runs, row)
+    tuning = at_point(c.runs, row)
     sweep = str(tuning["sweep"].iloc[0])
-    reported = tuning.iloc[:0] if c.final is None else _at(c.final.runs, row)
+    reported = tuning.iloc[:0] if c.final is None else at_point(c.final.runs, row)
     known = list(tuning["config.workload"].dropna()) if "config.workload" in tuning else []
     return Sample(
         label=label_of(row, c.by),
@@ -98,9 +112,3 @@ def _sample(c: Comparison, row: Mapping[Any, Any]) -> Sample:
         reported=reported if len(reported) else tuning,
         shared=not len(reported),
     )
-
-
-def _at(runs: pd.DataFrame, row: Mapping[Any, Any]) -> pd.DataFrame:
-    own = (runs["arm"] == row["arm"]) & (runs["point"] == row["point"])
-    ordered: pd.DataFrame = runs[own].sort_values("seed")
-    return ordered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from lrscale.compare.load import is_share
@@ -95,9 +95,9 @@ def scale(axes: Axes, measure: str) -> None:
     """Losses on a log scale; accuracies, where they differ much, by the log of the error."""
     low, high = axes.get_ylim()
     if is_share(measure) and 100 - low > 4 * (100 - high):
-        axes.set_yscale("function", functions=(_nines, _accuracy))
+        axes.set_yscale("function", functions=(nines, accuracy_of_nines))
         axes.autoscale(axis="y")
-        low, high = _nines(np.array(axes.get_ylim()))
+        low, high = nines(np.array(axes.get_ylim()))
         axes.yaxis.set_major_locator(FixedLocator(WIDE if high - low > 1.7 else CLOSE))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if not measure.endswith("loss"):
@@ -110,10 +110,32 @@ def scale(axes: Axes, measure: str) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _nines(accuracy: Numbers) -> Numbers:
+def nines(accuracy: Numbers) -> Numbers:
     """0 at 0 %, 1 at 90 %, 2 at 99 %; anything above 99.95 % counts as that."""
     return 2 - np.log10(np.maximum(100 - accuracy, 0.05))
 
 
-def _accuracy(nines: Numbers) -> Numbers:
+def accuracy_of_nines(nines: Numbers) -> Numbers:
     return 100 - 10 ** (2 - nines)
+
+
+TRANSFORMS: dict[str, Callable[[Numbers], Numbers]] = {
+    "linear": lambda values: values,
+    "log": np.log10,
+    "nines": nines,
+}
+"""What each kind of scale makes of values, to be shown evenly."""
+
+
+def ticks_between(kind: str, low: float, high: float) -> list[float]:
+    """A few round values of a scale of ``TRANSFORMS``; the ends are as it transforms them."""
+    if kind == "nines":
+        candidates = [float(v) for v in (WIDE if high - low > 1.7 else CLOSE)]
+    elif kind == "log":
+        subs = (1.0,) if high - low > 2 else (1.0, 2.0, 5.0)
+        candidates = [float(v) for v in LogLocator(subs=subs).tick_values(10**low, 10**high)]
+    else:
+        candidates = [float(v) for v in MaxNLocator(5).tick_values(low, high)]
+    places = TRANSFORMS[kind](np.array(candidates))
+    room = 1e-9 * (high - low)
+    return [v for v, at in zip(candidates, places, strict=True) if low - room <= at <= high + room]

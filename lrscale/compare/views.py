@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from lrscale.compare.curves import load_groups, place
 from lrscale.compare.load import is_share
 from lrscale.compare.provenance import is_rate, words
 from lrscale.compare.render.cells import numbers, point_text, short_names, value_cell
+from lrscale.compare.samples import reported_runs
+
+Scale = Literal["linear", "log", "nines"]
 
 FEW = 5  # values from which on quartiles say more than the values themselves
 
@@ -50,12 +53,12 @@ class TrialAxis:
 
     Attributes:
         label: its name.
-        log: whether its values want a log scale.
+        scale: ``linear``, ``log``, or ``nines``, by the log of the error.
         categories: the names that its values count, empty for numbers.
     """
 
     label: str
-    log: bool
+    scale: Scale
     categories: list[str]
 
 
@@ -98,6 +101,19 @@ def label_of(measure: str) -> str:
     return f"{name} (%)" if is_share(measure) else name
 
 
+def scale_of(measure: str, values: Sequence[float]) -> Scale:
+    """Losses on a log scale; accuracies, where they differ much, by the log of the error.
+
+    Args:
+        values: as they are shown, shares in per cent.
+    """
+    if not values:
+        return "linear"
+    if is_share(measure):
+        return "nines" if 100 - min(values) > 4 * (100 - max(values)) else "linear"
+    return "log" if measure.endswith("loss") and min(values) > 0 else "linear"
+
+
 def heat_maps(c: Comparison) -> list[HeatMap]:
     """One for each group whose points are a grid of two keys."""
     made = []
@@ -120,18 +136,17 @@ def trials(c: Comparison) -> list[Trials]:
 
 
 def over_seeds(c: Comparison) -> list[Spread]:
-    """The reported metric of each seed at each group's best point."""
+    """The reported metric of each seed at each group's best point; none where all have one."""
     measure = f"metrics.{c.metric.report}"
-    if measure not in c.runs:
-        return []
-    values = unit_of(measure) * outcomes(c.runs, measure, c.metric.direction)
     made = []
     for group in c.groups.to_dict("records"):
-        own = (c.runs["arm"] == group["arm"]) & (c.runs["point"] == group["point"])
-        seeds = [f"seed {seed}" for seed in c.runs["seed"][own]]
-        if group["selected"]:
-            made.append(_spread(place(group, c.by), list(values[own]), seeds))
-    return [spread for spread in made if spread.values]
+        runs = reported_runs(c, group)
+        if group["selected"] and measure in runs:
+            values = unit_of(measure) * outcomes(runs, measure, c.metric.direction)
+            seeds = [f"seed {seed}" for seed in runs["seed"]]
+            made.append(_spread(place(group, c.by), list(values), seeds))
+    several = any(len(spread.values) + spread.lost > 1 for spread in made)
+    return [spread for spread in made if spread.values] if several else []
 
 
 def over_points(c: Comparison) -> list[Spread]:
@@ -181,7 +196,8 @@ def _trials(group: str, points: pd.DataFrame, keys: list[str], c: Comparison) ->
         axes.append(axis)
         columns.append([_coordinate(value, axis) for value in values])
     final = [_shown(row, measure) for row in rows]
-    axes.append(TrialAxis(label_of(measure), False, []))
+    known = [value for value in final if value is not None]
+    axes.append(TrialAxis(label_of(measure), scale_of(measure, known), []))
     texts = [
         f"{point_text(row, [f'config.{key}' for key in keys])}: {_cell(row, measure)}"
         for row in rows
@@ -192,9 +208,9 @@ def _trials(group: str, points: pd.DataFrame, keys: list[str], c: Comparison) ->
 def _axis(name: str, values: Sequence[Any]) -> TrialAxis:
     if any(sort_key(value)[0] != 0 for value in values):
         distinct = sorted({value_cell(value) for value in values})
-        return TrialAxis(name, False, distinct)
+        return TrialAxis(name, "linear", distinct)
     low, high = min(values), max(values)
-    return TrialAxis(name, bool(low > 0 and high >= 20 * low), [])
+    return TrialAxis(name, "log" if low > 0 and high >= 20 * low else "linear", [])
 
 
 def _coordinate(value: Any, axis: TrialAxis) -> float | None:

@@ -91,6 +91,7 @@ def test_every_figure_in_both_formats(make_sweep: MakeSweep, tmp_path: Path) -> 
         "Learning curves",
         "Minibatch against end-of-epoch loss",
         "Learning-rate sensitivity",
+        "Seeds at each best point",
     ]
     for png, svg in made.values():
         assert png.read_bytes().startswith(PNG)

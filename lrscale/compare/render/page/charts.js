@@ -23,7 +23,7 @@
   function mount(figure, chart) {
     const state = { x: 0, hidden: new Set(), width: 0 };
     const redraw = () => draw(figure, chart, state);
-    (chart.xs || []).forEach((x, i) => {
+    if (chart.kind === "lines") chart.xs.forEach((x, i) => {
       if (chart.xs.length < 2) return;
       const button = html("button", "axis", `by ${x.label}`);
       button.type = "button";
@@ -128,7 +128,7 @@
 
   function heat(svg, chart, state, width, height) {
     const left = 78, top = 8, right = width - 12, bottom = height - 50;
-    const flat = chart.values.flat().filter((v) => v !== null);
+    const to = TRANSFORMS[chart.scale], flat = chart.values.flat().filter((v) => v !== null).map(to);
     const [least, most] = [Math.min(...flat), Math.max(...flat)];
     const w = (right - left) / chart.xs.length, h = (bottom - top) / chart.ys.length;
     const targets = [];
@@ -137,7 +137,7 @@
       svg.append(text(left - 6, y + h / 2 + 4, row, "end"));
       chart.xs.forEach((column, i) => {
         const value = chart.values[j][i], x = left + i * w;
-        const share = value === null ? 0 : (value - least) / (most - least || 1);
+        const share = value === null ? 0 : (to(value) - least) / (most - least || 1);
         svg.append(node("rect", { x, y, width: w - 1.5, height: h - 1.5, class: value === null ? "hole" : "",
           ...(value === null ? {} : { fill: viridis(chart.best === "max" ? share : 1 - share) }) }));
         if (w > 44 && h > 16) {
