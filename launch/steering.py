@@ -100,8 +100,11 @@ def retry(runs: Sequence[RunStatus], states: Iterable[str]) -> list[Step]:
 
 
 def priority(runs: Sequence[RunStatus], claims: Claims, ended: Callable[[str], bool]) -> list[Step]:
-    """Waiting jobs let others go first. That is all a user may do: nobody's priority is raised."""
-    meant = [run for run in runs if run.state in ("queued", "paused")]
+    """Waiting jobs let others go first. That is all a user may do: nobody's priority is raised.
+
+    Held ones are left alone: a new nice value gives them a priority, and so releases them.
+    """
+    meant = [run for run in runs if run.state == "queued" and not _held(run, claims)]
     whole = set(_whole_elements(meant, claims, ended))
     jobs = sorted({claims[run.id].job for run in meant if _waits(run, claims, whole)})
     return _steps(Step("nice", "queued: after others", _of(meant, claims, jobs), jobs))

@@ -28,13 +28,14 @@ from launch.claims import (
     Claims,
     Squeue,
     ask_squeue,
+    let_go,
     live_claims,
 )
 from launch.diagnose import Diagnosis, Evidence, diagnose
 from launch.run_logs import RunLogs, last_words
 from lrscale import checkpoint
 from lrscale.lock import process_alive
-from lrscale.run_state import ENDED, State
+from lrscale.run_state import FINISHED, State
 from lrscale.state_index import StateIndex, read_states
 from lrscale.store import Store
 
@@ -212,7 +213,7 @@ class _Surveyor:
             if not self._stale(run):
                 return "running"
             return "lost" if self._gone(run, state, claim) else "silent"
-        if claim and state.state not in ENDED:
+        if claim and state.state not in FINISHED and not let_go(state, claim):
             return "paused" if claim.held else "queued"
         return state.state
 

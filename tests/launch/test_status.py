@@ -76,6 +76,7 @@ def test_what_somebody_still_has_is_queued(make_sweep: MakeSweep) -> None:
     states = {("sgd", 0.1, seed): name for seed, name in enumerate(names)}
     store = make_sweep(rates={"sgd": [0.1]}, seeds=range(5), states=states)
     submit(store, [run.id for run in survey(store)])
+    age(store, survey(store)[3].id, -1)  # in the hands of who has it
     runs = survey(store)
     assert [run.state for run in runs] == ["queued", "queued", "done", "failed", "running"]
     assert runs[0].job.endswith(f":{os.getpid()}")
@@ -125,7 +126,8 @@ def test_where_the_logs_are(make_sweep: MakeSweep) -> None:
     log.write_text("Traceback …")
     for run, job in ((element, "77_0"), (neither, "78_0")):
         path = run.path / "state.json"
-        write_json(path, json.loads(path.read_text()) | {"job": job})
+        later = {"job": job, "updated": time.time() + 1}
+        write_json(path, json.loads(path.read_text()) | later)
     assert [run.log for run in survey(store)] == [str(pool.log_path), str(log), ""]
 
 

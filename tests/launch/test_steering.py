@@ -72,7 +72,8 @@ def test_pause_and_resume() -> None:
 def test_retry_and_priority() -> None:
     runs = [run("a", "failed"), run("b", "cancelled"), run("c", "queued"), run("d", "running")]
     assert told(steering.retry(runs, ["failed", "lost"])) == {"hand over": ["a"]}
-    claims = {"c": claim("7_1"), "d": claim("7_2", "RUNNING")}
+    claims = {"c": claim("7_1"), "d": claim("7_2", "RUNNING"), "e": claim("8", held=True)}
+    runs.append(run("e", "paused"))
     assert told(steering.priority(runs, claims, none_ended)) == {"nice": ["7_1"]}
 
 

@@ -162,6 +162,17 @@ def test_what_the_queue_says(make_sweep: MakeSweep) -> None:
     assert [run.node for run in runs] == ["", "", "", "n3"]
 
 
+def test_a_run_that_is_tried_again(make_sweep: MakeSweep) -> None:
+    """It waits, until its new job has said something of it."""
+    states = {("sgd", 0.1, 0): "failed", ("sgd", 0.1, 1): "cancelled"}
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=range(3), states=states)
+    queue(store)
+    rows = [QueueRow(f"77_{i}", "PENDING", "demo.x.0", "", "Priority") for i in range(3)]
+    assert [run.state for run in look(store, Squeue(rows))] == ["queued", "queued", "done"]
+    rewrite(store, entries(store)[0], updated=time.time() + 1)
+    assert [run.state for run in look(store, Squeue(rows))] == ["failed", "queued", "done"]
+
+
 def test_time_to_go(make_sweep: MakeSweep) -> None:
     store = make_sweep(rates={"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "running"})
     (run,) = look(store, Squeue([]))

@@ -74,6 +74,9 @@ def test_pausing_resuming_and_cancelling(planted, unprivileged, slurm, reference
         planted.wait_for_state(run, "running")
         slurm.wait_until(lambda run=run: run.state().step > 0, 60, "has taken a step")
 
+    planted.steer("priority", "seed=2", "--nice", "77")
+    assert slurm.squeue("-r", "-j", f"{array}_2", "-o", "%y") == ["77"]
+
     # Running ones leave with a checkpoint, the others are held; all keep their place.
     planted.steer("pause")
     for run in runs[:2]:
@@ -85,8 +88,8 @@ def test_pausing_resuming_and_cancelling(planted, unprivileged, slurm, reference
         QueueRow(*line.split("|")).held for line in slurm.squeue("-r", "-o", "%i|%T|%j|%N|%r")
     )
 
-    planted.steer("priority", "seed=2", "--nice", "77")
-    assert slurm.squeue("-r", "-j", f"{array}_2", "-o", "%y") == ["77"]
+    # Slurm would release them with that.
+    assert "nothing to do" in planted.steer("priority", "--nice", "78")
 
     planted.steer("cancel", "seed=3")  # has not begun
     planted.steer("resume", "--state", "paused")
