@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import pandas as pd
 
 from lrscale.compare.comparison import Comparison
 from lrscale.compare.curves import place
+from lrscale.compare.difference_sheet import p_text
 from lrscale.compare.load import is_share
+from lrscale.compare.mean_sheet import span, texts
 from lrscale.compare.provenance import words
 from lrscale.compare.render.cells import point_text, statistic_cell
+from lrscale.compare.sheet import Sheet
+from lrscale.compare.target_sheet import cost_text, times_text
+
+MOST_NAMED = 5  # arms in one sentence
 
 
 def answer(comparison: Comparison) -> list[str]:
-    """Sentences for the top of a report: the best group, and how far the others are from it."""
+    """Sentences for the top of a report: the best group, which differences to the baseline can be
+    shown, who reaches the target first, and who does so over several workloads."""
     c, chosen = comparison, [row for row in comparison.groups.to_dict("records") if row["selected"]]
     if not chosen:
         return ["No run has come to a result yet."]
-    return [_best(chosen[0], len(chosen), c)]
+    said = [_best(chosen[0], len(chosen), c)]
+    for sheet in c.sheets:
+        if sheet.name.startswith("differences"):
+            said += _differences(sheet, is_share(c.metric.report))
+        elif sheet.name.startswith("time_to_target"):
+            said += _first_to_target(sheet)
+        elif sheet.name == "profiles":
+            said.append(_profile(sheet))
+    return said
 
 
 def _best(row: Mapping[Any, Any], groups: int, c: Comparison) -> str:
@@ -42,3 +59,77 @@ def _seeds(row: Mapping[Any, Any], measure: str) -> str:
     if n < planned:
         return f"{n} of {planned} seeds finished"
     return f"mean ± standard deviation over {n} seeds" if n > 1 else "one seed"
+
+
+def _differences(sheet: Sheet, percent: bool) -> Iterator[str]:
+    """Each arm by its verdict, and how large a difference would have to be to be shown."""
+    lines = sheet.frame.to_dict("records")
+    what = sheet.title.replace(" (points)", ", in points")
+    shown = [_shown(line, percent) for line in lines if line["shown"] is True]
+    hidden = [line for line in lines if line["shown"] is False]
+    untested = [f"{line['arm']} ({line['verdict']})" for line in lines if line["shown"] is None]
+    if shown:
+        yield f"{what}: {'; '.join(shown)}."
+    if hidden:
+        none = "None" if shown else f"{what}: none"
+        least = [line["detectable"] for line in hidden if pd.notna(line["detectable"])]
+        ends = dict.fromkeys(texts([min(least), max(least)], percent)) if least else {}
+        limit = f": to be found four times out of five it has to be {' to '.join(ends)} or more"
+        yield (
+            f"{none} can be shown for {_listed([line['arm'] for line in hidden])}, which is not to "
+            f"say that there is none{limit if ends else ''}."
+        )
+    if untested:
+        yield f"Without a test: {', '.join(untested)}."
+
+
+def _shown(line: Mapping[Any, Any], percent: bool) -> str:
+    size, low, high = (abs(line[key]) for key in ("difference", "interval_low", "interval_high"))
+    interval = span((min(low, high), max(low, high)), percent)
+    by = texts([size], percent)[0]
+    p = p_text(line["p_holm"])
+    p = f"p {p}" if p.startswith("<") else f"p = {p}"
+    return f"{line['arm']} is {line['verdict']} by {by} ({interval}, {p})"
+
+
+def _first_to_target(sheet: Sheet) -> Iterator[str]:
+    """Who needs the fewest steps to the target, and who the least time."""
+    lines = sheet.frame.to_dict("records")
+    to = sheet.title.removeprefix("Steps and time ")
+    kinds = {"steps": "the fewest steps", "seconds": "the least training time"}
+    first = [f"{most} {found}" for cost, most in kinds.items() if (found := _first(lines, cost))]
+    if first:
+        yield f"{to[0].upper()}{to[1:]}: {', '.join(first)}."
+    else:
+        yield f"No arm's median run comes {to}."
+    if lines[0]["times"]:
+        yield f"Times are not compared: {lines[0]['times']}."
+
+
+def _first(lines: Sequence[Mapping[Any, Any]], cost: str) -> str | None:
+    """``adam (40, a speed-up of 2.00 ×)``; arms that need as much are named together."""
+    medians = [line[f"{cost}_median"] for line in lines]
+    least = min((m for m in medians if m is not None and m < float("inf")), default=None)
+    if least is None:
+        return None
+    best = [line for line in lines if line[f"{cost}_median"] == least]
+    size = cost_text(least) if cost == "steps" else f"{cost_text(least, exact=False)} s"
+    speed_up = best[0][f"speed_up_{cost}"]
+    if pd.notna(speed_up) and speed_up != 1:
+        size += f", a speed-up of {times_text(speed_up)}"
+    return f"{_listed([line['arm'] for line in best])} ({size})"
+
+
+def _profile(sheet: Sheet) -> str:
+    best = sheet.frame.to_dict("records")[0]
+    return (
+        f"Over {best['workloads']} workloads {best['arm']} has the greatest area of the "
+        f"performance profile in steps, {best['area_steps']:.2f}."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``a, b and c``; more than a sentence can bear by their number."""
+    if len(names) > MOST_NAMED:
+        return f"{len(names)} arms"
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
