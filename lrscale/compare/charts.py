@@ -10,9 +10,11 @@ from typing import Any
 import pandas as pd
 
 from lrscale.compare import views
+from lrscale.compare.comparable import why_not
 from lrscale.compare.comparison import Comparison, plain
 from lrscale.compare.curves import MOST, Line, Lines, band, load_groups, load_lines, thinned
 from lrscale.compare.load import Metric
+from lrscale.compare.profiles import Profile
 from lrscale.compare.provenance import is_rate
 from lrscale.compare.searches import searches
 from lrscale.compare.sensitivity import TOLERANCE, Sensitivity, at_best, rates_of, sensitivity
@@ -36,6 +38,7 @@ def charts(store: Store, comparison: Comparison) -> list[Chart]:
         *(_heat_map(view, c) for view in views.heat_maps(c)),
         *(_parallel(view, c) for view in views.trials(c)),
         *_searches(c),
+        *map(_profile, c.profiles),
     ]
 
 
@@ -45,11 +48,13 @@ def _curves(shown: Lines, measure: str) -> Chart:
     last = max((one["x"][0][-1] for one in series), default=1)
     best = f" (best {MOST} of {shown.total})" if shown.total > MOST else ""
     epochs = {"label": PLACES["epoch"], "scale": "log" if last > ENTIRE else "linear"}
+    seconds = {"label": PLACES["seconds"], "scale": "linear"}
+    untimed = f" {why_not(shown.untimed)}" if shown.untimed else ""
     return {
         "kind": "lines",
         "title": f"{label[0].upper()}{label[1:]}{best}",
-        "note": "Mean within the range over seeds; single seeds where not all finished.",
-        "xs": [epochs, {"label": PLACES["seconds"], "scale": "linear"}],
+        "note": f"Mean within the range over seeds; single seeds where not all finished.{untimed}",
+        "xs": [epochs] if untimed else [epochs, seconds],
         "y": {"label": label, "scale": _scale(measure, series)},
         "ordered": shown.ordered,
         "series": series,
@@ -236,6 +241,22 @@ def _searches(c: Comparison) -> list[Chart]:
         "y": {"label": label, "scale": "linear"},
         "series": series,
     }]  # fmt: skip
+
+
+def _profile(profile: Profile) -> Chart:
+    series = []
+    for arm in profile.ratios:
+        taus, shares = zip(*profile.corners(arm), strict=True)
+        series.append({"label": arm, "x": [taus], "y": shares, "join": True, "dots": False})
+    return {
+        "kind": "lines",
+        "title": f"Performance profile in {profile.cost}",
+        "note": f"Of the median runs on {len(profile.workloads)} workloads: "
+        f"{', '.join(profile.workloads)}.",
+        "xs": [{"label": f"τ, times the best arm's {profile.cost} to the target", "scale": "log"}],
+        "y": {"label": "share of workloads, ρ(τ)", "scale": "linear"},
+        "series": series,
+    }
 
 
 def _series(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -30,7 +30,7 @@ def obstacles(runs: Mapping[str, pd.DataFrame]) -> list[str]:
     ]
 
 
-def why_not(obstacles: list[str]) -> str:
+def why_not(obstacles: Sequence[str]) -> str:
     """The sentence that a table has instead of times."""
     return f"No comparison of times: {'; '.join(obstacles)}."
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lrscale.compare.aggregate import select, sort_key
+from lrscale.compare.comparable import obstacles
 from lrscale.compare.comparison import Comparison
 from lrscale.compare.render.cells import point_text
 from lrscale.compare.samples import reported_runs
@@ -51,11 +52,13 @@ class Lines:
         lines: at most ``MOST``, the best by validation; also those with no end yet.
         total: how many there are.
         ordered: the lines are points of one group, in the order of their keys.
+        untimed: why their times cannot be compared; empty where they can.
     """
 
     lines: list[Line]
     total: int
     ordered: bool
+    untimed: Sequence[str] = ()
 
 
 def load_lines(store: Store, comparison: Comparison) -> Lines:
@@ -65,7 +68,9 @@ def load_lines(store: Store, comparison: Comparison) -> Lines:
     rows = select(c.points, ["arm", "point"], c.metric) if ordered else c.groups
     labels = [f"config.{key}" for key in c.keys] if ordered else c.by
     best = sorted(rows.head(MOST).to_dict("records"), key=lambda row: _name(row, labels))
-    return Lines([_line(store, c, row, labels) for row in best], len(rows), ordered)
+    lines = [_line(store, c, row, labels) for row in best]
+    untimed = obstacles({place(row, labels): reported_runs(c, row) for row in best})
+    return Lines(lines, len(rows), ordered, untimed)
 
 
 def load_groups(comparison: Comparison, most: int | None = MOST) -> list[tuple[str, pd.DataFrame]]:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lrscale.compare.comparable import why_not
 from lrscale.compare.comparison import Comparison
 from lrscale.compare.curves import MOST, Line, Lines, band, load_lines
 from lrscale.compare.gd_figures import draw_gd
@@ -22,6 +23,7 @@ from lrscale.compare.point_figures import (
     spread_figure,
     trials_figure,
 )
+from lrscale.compare.profile_figure import profile_figure
 from lrscale.compare.provenance import seeds_text
 from lrscale.compare.rate_figure import rate_figure
 from lrscale.compare.searches import searches
@@ -81,10 +83,11 @@ def _drawn(store: Store, c: Comparison) -> list[Drawn]:
     seeds = _over(c.provenance.seeds)
     reported = _over(c.provenance.reporting_seeds or c.provenance.seeds)
     lines = seeds if shown.ordered else reported
+    untimed = f". {why_not(shown.untimed)}" if shown.untimed else ""
     heat, drawn = heat_map_figure(heat_maps(c), c), trials_figure(trials(c), c)
     dots = f"; from {FEW} on, boxes of quartiles"
     return [
-        Drawn("curves", "Learning curves", curves(shown, c), lines, shown.total),
+        Drawn("curves", "Learning curves", curves(shown, c), f"{lines}{untimed}", shown.total),
         Drawn("minibatch", MINIBATCH, minibatch(shown), lines, shown.total),
         Drawn("sensitivity", "Learning-rate sensitivity", rate_figure(c), seeds, groups),
         Drawn(
@@ -119,25 +122,34 @@ def _drawn(store: Store, c: Comparison) -> list[Drawn]:
             search_figure(searches(c), c),
             "mean, and quartiles as a band, over the sets of k of the trials",
         ),
+        Drawn(
+            "profiles",
+            "Performance profiles",
+            profile_figure(c.profiles),
+            "of the median runs over seeds",
+        ),
     ]
 
 
 def curves(shown: Lines, comparison: Comparison) -> Figure | None:
-    """Loss, and the metric points were chosen by, against epoch and training time."""
+    """Loss, and the metric points were chosen by, against epoch and, where it can be compared,
+    training time."""
     losses = [m for m in ("train_loss", "loss") if _recorded(shown, m)][:1]
     measures = list(dict.fromkeys([*losses, comparison.metric.select]))
     measures = [measure for measure in measures if _recorded(shown, measure)]
     if not measures:
         return None
-    figure = Figure(figsize=(9.6, 2.9 * len(measures) + 1.3), layout="constrained")
-    rows = figure.subplots(len(measures), 2, sharey="row", sharex="col", squeeze=False)
+    places = (EPOCH,) if shown.untimed else (EPOCH, TIME)
+    size = (4.3 * len(places) + 1.0, 2.9 * len(measures) + 1.3)
+    figure = Figure(figsize=size, layout="constrained")
+    rows = figure.subplots(len(measures), len(places), sharey="row", sharex="col", squeeze=False)
     for row, measure in zip(rows, measures, strict=True):
-        for axes, (x, _) in zip(row, (EPOCH, TIME), strict=True):
+        for axes, (x, _) in zip(row, places, strict=True):
             for line, look in zip(shown.lines, looks(len(shown.lines), shown.ordered), strict=True):
                 _draw(axes, line, x, measure, look)
         scale(row[0], measure)
         row[0].set_ylabel(label_of(measure))
-    for axes, (_, label) in zip(rows[-1], (EPOCH, TIME), strict=True):
+    for axes, (_, label) in zip(rows[-1], places, strict=True):
         axes.set_xlabel(label)
     _epoch_axis(rows[-1][0])
     legend(figure)

@@ -35,6 +35,14 @@ class Profile:
         """ρ(τ)."""
         return sum(ratio <= tau for ratio in self.ratios[arm]) / len(self.workloads)
 
+    def corners(self, arm: str) -> list[tuple[float, float]]:
+        """τ and ρ(τ) from 1 to τmax, before and after each rise: a line through them is ρ."""
+        rises = sorted({ratio for ratio in self.ratios[arm] if 1 < ratio < TAU_MAX})
+        found = [(1.0, self.share(arm, 1.0))]
+        for tau in rises:
+            found += [(tau, found[-1][1]), (tau, self.share(arm, tau))]
+        return [*found, (TAU_MAX, found[-1][1])]
+
     def area(self, arm: str) -> float:
         """∫₁^τmax ρ(τ) dτ / (τmax − 1): 1 for the best arm everywhere. A workload of ratio r adds
         τmax − r to the integral, or nothing from τmax on."""

@@ -24,7 +24,8 @@ def test_every_form_of_the_report(
     assert report.main(["demo", "--runs", str(store.root)]) == 0
     folder = store.root / "reports" / "demo"
     names = {path.name for path in folder.iterdir()}
-    figures = {f"{n}.{s}" for n in ("curves", "minibatch", "sensitivity") for s in ("png", "svg")}
+    drawn = ("curves", "minibatch", "sensitivity", "seeds")
+    figures = {f"{n}.{s}" for n in drawn for s in ("png", "svg")}
     tabled = ("arms", "points", "means", "sensitivity", "time_to_target")
     tables = {f"{n}.{s}" for n in tabled for s in ("csv", "tex")}
     texts = {"report.html", "report.md", "report.json", "runs.csv", *tables}

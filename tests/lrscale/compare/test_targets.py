@@ -90,6 +90,7 @@ def test_a_profile_by_hand() -> None:
     assert found.area("sgd") == pytest.approx((3 + 1 + 0 + 0) / 12)
     assert found.area("adam") == pytest.approx((2 + 3 + 0 + 3) / 12)
     assert found.area("lion") == pytest.approx((0 + 2.5 + 0 + 3) / 12)
+    assert found.corners("sgd") == [(1, 0.25), (3, 0.25), (3, 0.5), (4, 0.5)]
     assert found.ranked() == ["adam", "lion", "sgd"]
 
 
