@@ -193,10 +193,15 @@ def test_a_squeue_that_does_not_answer_is_said(
 
 
 def test_neither_torch_nor_pandas_is_imported(make_sweep: MakeSweep) -> None:
+    """By the commands that read the store, or only ask something of runs."""
     store = make_sweep(**ONE, states={("sgd", 0.1, 0): "failed"})
     script = (
-        "import sys; from launch import status\n"
-        f"assert status.main(['demo', '--runs', {str(store.root)!r}]) == 0\n"
+        "import sys; from launch import clean, logs, status, steer\n"
+        f"of = ['--runs', {str(store.root)!r}]\n"
+        "assert status.main(['demo', *of]) == 0\n"
+        "assert logs.main(['demo', *of]) == 0\n"
+        "assert steer.main(['cancel', 'demo', '--dry-run', *of]) == 0\n"
+        "assert clean.main(of) == 0\n"
         "assert not {'torch', 'pandas', 'numpy', 'submitit'} & set(sys.modules)\n"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -117,6 +117,19 @@ class Launcher:
     def steer(self, action: str, *options: object) -> str:
         return self._finish(self._start("steer", action, "tried", *options, "--yes"), 0)
 
+    def follow(self, run: RunDir) -> subprocess.Popen[str]:
+        """Its log; ``ended`` has the rest."""
+        return self._start("logs", run.id, "--follow")
+
+    def ended(self, process: subprocess.Popen[str]) -> str:
+        return self._finish(process, 0)
+
+    def logs(self, run: RunDir) -> str:
+        return self.ended(self._start("logs", run.id))
+
+    def clean(self) -> str:
+        return self.ended(self._start("clean", "--yes"))
+
     def counts(self, sweep: str = "tried") -> dict[str, int]:
         return self.status(sweep)["counts"]
 

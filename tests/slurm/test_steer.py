@@ -74,6 +74,7 @@ def test_pausing_resuming_and_cancelling(planted, unprivileged, slurm, reference
         planted.wait_for_state(run, "running")
         slurm.wait_until(lambda run=run: run.state().step > 0, 60, "has taken a step")
 
+    follower = planted.follow(runs[0])
     planted.steer("priority", "seed=2", "--nice", "77")
     assert slurm.squeue("-r", "-j", f"{array}_2", "-o", "%y") == ["77"]
 
@@ -98,6 +99,9 @@ def test_pausing_resuming_and_cancelling(planted, unprivileged, slurm, reference
     planted.wait_for_state(runs[1], "cancelled")
     planted.finish()
     assert planted.counts() == {"done": 2, "cancelled": 2}
+    followed = planted.ended(follower)  # over two attempts, with what is between them
+    assert followed.count("Starting with JobEnvironment") == 2
+    assert f"run {runs[0].id[:8]}: done, attempt 2" in followed.splitlines()[-1]
     assert [run.state().state for run in runs] == ["done", "cancelled", "done", "cancelled"]
     single = reference(0, epochs=EPOCHS, optimizer=PLAIN)
     assert runs[0].state().interruptions == {"preempted": 1}
@@ -111,6 +115,7 @@ def test_pausing_resuming_and_cancelling(planted, unprivileged, slurm, reference
     assert planted.counts() == {"done": 3, "cancelled": 1}
     single = reference(1, epochs=EPOCHS, optimizer=PLAIN)
     assert runs[1].summary()["weights"] == single.summary()["weights"]
+    assert "nothing to remove" in planted.clean()
 
 
 def test_some_runs_of_an_element(planted, slurm):
@@ -133,3 +138,4 @@ def test_some_runs_of_an_element(planted, slurm):
     planted.steer("resume")
     planted.finish()
     assert [run.state().state for run in runs] == ["cancelled", "done", "done"]
+    assert "Starting attempt 1\n" in planted.logs(runs[2])  # its own, of the pool in the job
