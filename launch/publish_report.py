@@ -24,6 +24,7 @@ from lrscale.errors import UserError
 from lrscale.store import Store
 from lrscale.track import report
 from lrscale.track.cursor import Cursors
+from lrscale.track.mirror import rows_of
 from lrscale.track.server import Server
 from lrscale.track.summary import Summary, Table, send_summary
 
@@ -61,28 +62,28 @@ def publish_report(
         public: make a link that anybody can read it by.
 
     Raises:
-        UserError: it did not arrive.
+        UserError: it did not arrive, or no run has come to a result yet.
     """
     cursors = Cursors(store)
     with cursors.claim(f"report-{sweep}", WAIT_SECONDS), cursors.scratch() as folder:
         summary = summary_of(store, sweep, folder)
         cursor, sent = send_summary(server, cursors, summary, folder, again)
         # One that says the same is left alone, with what a person has added to it.
-        url = None if sent else report.address(server, cursor.run)
+        url = None if sent else report.address(server, cursor.marker)
         if url is None:
-            url = report.save_report(server, cursor.run, summary, _ids(cursors, server))
+            url = report.save_report(server, cursor, summary, _ids(cursors, server))
     news = "sent and read back" if sent else "had nothing new"
     counts = f"{len(summary.tables)} tables and {len(summary.figures)} figures"
     console.print(f"{counts} {news}", soft_wrap=True)
     console.print(f"report: {url}", soft_wrap=True)
     if public:
-        console.print(f"public link: {report.share(server, cursor.run)}", soft_wrap=True)
+        console.print(f"public link: {report.share(server, cursor.marker)}", soft_wrap=True)
 
 
 def unshare(store: Store, sweep: str, server: Server, console: Console) -> None:
     """Take the report's link back, and say whether there was one."""
     cursor = Cursors(store).read_report(sweep, server.target)
-    taken = cursor is not None and report.unshare(server, cursor.run)
+    taken = cursor is not None and report.unshare(server, cursor.marker)
     console.print("the link is no longer valid" if taken else "there was no link")
 
 
@@ -91,15 +92,20 @@ def _ids(cursors: Cursors, server: Server) -> Callable[[str], str]:
 
 
 def summary_of(store: Store, sweep: str, folder: Path) -> Summary:
-    """The comparison in plain values; figures are drawn into ``folder``."""
+    """The comparison in plain values; figures are drawn into ``folder``.
+
+    Raises UserError while there is nothing to compare.
+    """
     comparison = load(store, [sweep], keep=False)
     made = sheets(comparison)
     records = as_json(comparison, made)["tables"]
     runs = comparison.runs
-    recorded = [
-        plain(c) for c in map(str, runs) if c.startswith("metrics.") and runs[c].notna().any()
-    ]
-    losses = [name for name in ("train_loss", "val_loss") if name in recorded]
+    chosen = _chosen(comparison)
+    done = chosen[chosen["state"] == "done"]
+    if not len(done):
+        raise UserError(f"no run of {sweep} has come to a result yet: there is nothing to report")
+    shown = _shown(store, done["id"].iloc[0])
+    curves = ["loss", "train_loss", "val_loss", comparison.metric.select, "lr"]
     return Summary(
         sweep=comparison.sweep,
         notes=comparison.notes,
@@ -113,18 +119,26 @@ def summary_of(store: Store, sweep: str, folder: Path) -> Summary:
         by=[plain(c) for c in comparison.by if c != "arm" or runs["arm"].nunique() > 1],
         keys=comparison.keys,
         scales={key: is_rate(key) for key in comparison.keys if _is_number(runs, key)},
-        curves=list(dict.fromkeys(["loss", *losses, comparison.metric.select, "lr"])),
+        curves=[name for name in dict.fromkeys(curves) if name in shown],
         metric=comparison.metric.select,
-        chosen=_chosen(comparison),
+        chosen=list(dict.fromkeys(chosen["id"])),
     )
 
 
-def _chosen(comparison: Comparison) -> list[str]:
+def _chosen(comparison: Comparison) -> pd.DataFrame:
     """Runs of each group's chosen point."""
     runs, best = comparison.runs, comparison.points[comparison.points["best"]]
     points = set(zip(best["arm"], best["point"], strict=True))
     wanted = [place in points for place in zip(runs["arm"], runs["point"], strict=True)]
-    return list(dict.fromkeys(runs[wanted]["id"]))
+    found: pd.DataFrame = runs[wanted]
+    return found
+
+
+def _shown(store: Store, run: str) -> set[str]:
+    """What the rows of a run have on W&B; theory has no minibatches."""
+    run_dir = store.run(run)
+    rows, _ = rows_of(run_dir, run_dir.record()["config"])
+    return {name for row in rows for name in row}
 
 
 def _is_number(runs: pd.DataFrame, key: str) -> bool:

@@ -53,11 +53,13 @@ class ReportCursor:
 
     Attributes:
         target: the project, as ``Server.target`` has it.
+        marker: what the report is known by, wherever its tables are.
         run: the id of the run that holds tables and figures.
         digest: of the comparison that was read back there; empty before the first.
     """
 
     target: str
+    marker: str
     run: str
     digest: str = ""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lrscale.errors import UserError
+from lrscale.track.cursor import ReportCursor
 from lrscale.track.server import Server, asked
 from lrscale.track.summary import Summary, Table
 
@@ -18,14 +19,14 @@ TITLE = 128  # characters that W&B allows
 WIDE, HALF = 24, 12  # of the 24 columns of a grid
 
 
-def save_report(server: Server, run: str, summary: Summary, ids: Callable[[str], str]) -> str:
+def save_report(
+    server: Server, cursor: ReportCursor, summary: Summary, ids: Callable[[str], str]
+) -> str:
     """Make the sweep's report, or replace what it says; its address.
 
-    It is known by the id of the summary's run in its description, so that no cut and no repeat
-    makes a second one.
+    It is known by the marker in its description, so that no cut and no repeat makes a second one.
 
     Args:
-        run: the id of the run that holds tables and figures.
         ids: of a run of ours, its id there.
 
     Raises:
@@ -38,33 +39,33 @@ def save_report(server: Server, run: str, summary: Summary, ids: Callable[[str],
             entity=server.entity,
             project=server.project,
             title=f"{summary.sweep} compared"[:TITLE],
-            description=_description(summary, run),
-            blocks=_blocks(server, run, summary, ids),
+            description=f"{summary.notes} (lrscale, {cursor.marker})".strip(),
+            blocks=_blocks(server, cursor.run, summary, ids),
             width="fluid",
         )
-        report.id = server.report(run) or ""
+        report.id = server.report(cursor.marker) or ""
         report.save()
         return str(report.url)
 
     return asked(save)
 
 
-def address(server: Server, run: str) -> str | None:
+def address(server: Server, marker: str) -> str | None:
     """Of the report; None where there is none."""
-    report = _found(server, run)
+    report = _found(server, marker)
     return None if report is None else str(report.url)
 
 
-def share(server: Server, run: str) -> str | None:
+def share(server: Server, marker: str) -> str | None:
     """Let everybody who has the link read the report and its project's runs; the link. None where
     there is no report."""
-    report = _found(server, run)
+    report = _found(server, marker)
     return None if report is None else str(asked(report.enable_share_link))
 
 
-def unshare(server: Server, run: str) -> bool:
+def unshare(server: Server, marker: str) -> bool:
     """Take all links back; whether there were any. Raises UserError when one is still valid."""
-    report = _found(server, run)
+    report = _found(server, marker)
     if report is None or asked(report.get_share_url) is None:
         return False
     asked(report.disable_share_link)
@@ -73,19 +74,15 @@ def unshare(server: Server, run: str) -> bool:
     return True
 
 
-def _found(server: Server, run: str) -> Any:
+def _found(server: Server, marker: str) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
-    found = server.report(run)
+    found = server.report(marker)
     if found is None:
         return None
     address = wr.Report(entity=server.entity, project=server.project)
     address.id = found
     return asked(lambda: wr.Report.from_url(address.url))
-
-
-def _description(summary: Summary, run: str) -> str:
-    return f"{summary.notes} (lrscale, {run})".strip()
 
 
 def _blocks(server: Server, run: str, summary: Summary, ids: Callable[[str], str]) -> list[Any]:

@@ -84,10 +84,6 @@ class Summary:
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-class Deleted(Exception):
-    """The run was deleted on the server, which does not give its id again."""
-
-
 def send_summary(
     server: Server, cursors: Cursors, summary: Summary, folder: Path, again: bool
 ) -> tuple[ReportCursor, bool]:
@@ -102,33 +98,40 @@ def send_summary(
         UserError: it was deleted, or not everything arrived.
     """
     known = cursors.read_report(summary.sweep, server.target)
-    cursor = known or _new(server, cursors, summary.sweep)
-    if cursor.digest == summary.digest and server.held([cursor.run]):
+    cursor = known or _first(server, cursors, summary.sweep)
+    held = bool(known and server.held([cursor.run]))
+    if held and cursor.digest == summary.digest:
         return cursor, False
-    try:
-        _deliver(server, cursor.run, summary, folder)
-    except Deleted:
-        if not again:
-            raise UserError(
-                f"{cursor.run}, the run with the tables, was deleted on the server: "
-                "--again makes a new one"
-            ) from None
-        cursor = _new(server, cursors, summary.sweep)
-        _deliver(server, cursor.run, summary, folder)
+    if known and not held and (cursor.digest or again):
+        cursor = _next(cursor, again)
+        cursors.write_report(summary.sweep, cursor)
+    _deliver(server, cursor.run, summary, folder)
     cursor = replace(cursor, digest=summary.digest)
     cursors.write_report(summary.sweep, cursor)
     return cursor, True
 
 
-def _new(server: Server, cursors: Cursors, sweep: str) -> ReportCursor:
+def _first(server: Server, cursors: Cursors, sweep: str) -> ReportCursor:
     """Written down before it is used: no cut leaves a run that nobody knows of."""
-    cursor = ReportCursor(server.target, f"{sweep}-{JOB_TYPE}-{secrets.token_hex(4)}")
+    marker = f"{sweep}-{JOB_TYPE}-{secrets.token_hex(4)}"
+    cursor = ReportCursor(server.target, marker, marker)
     cursors.write_report(sweep, cursor)
     return cursor
 
 
+def _next(cursor: ReportCursor, again: bool) -> ReportCursor:
+    """Another run in place of one that was deleted, whose id is not given again."""
+    if not again:
+        raise UserError(
+            f"{cursor.run}, the run with the tables, was deleted on the server: "
+            "--again makes a new one"
+        )
+    number = int(cursor.run[len(cursor.marker) + 1 :] or 1) + 1
+    return replace(cursor, run=f"{cursor.marker}-{number}", digest="")
+
+
 def _deliver(server: Server, run_id: str, summary: Summary, folder: Path) -> None:
-    """Send and read back, several times if need be. Raises Deleted, and UserError in the end."""
+    """Send and read back, several times if need be. Raises UserError in the end."""
     text = ""
     for number in range(TRIES):
         if number:
@@ -138,15 +141,11 @@ def _deliver(server: Server, run_id: str, summary: Summary, folder: Path) -> Non
             _read_back(server, run_id, summary)
             return
         except Exception as error:
-            if DELETED in str(error):
-                server.restart()  # it would not let go of the run
-                raise Deleted from error
             if not isinstance(error, (TimeoutError, UserError)) and not of_client(error):
                 raise
             text = first_line(error)
-    raise UserError(
-        f"Weights & Biases: the tables did not arrive: {text}; the same command tries again"
-    )
+    hint = "--again makes a new run" if DELETED in text else "the same command tries again"
+    raise UserError(f"Weights & Biases: the tables did not arrive: {text}; {hint}")
 
 
 def _send(server: Server, run_id: str, summary: Summary, folder: Path) -> None:

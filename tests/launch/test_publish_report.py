@@ -9,16 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from PIL import Image
 from wandb_server import KEY, Run, View, WandbServer, specs
 from wandb_workspaces.reports.v2 import internal
 
 from launch import publish, publish_report
 from launch.report import load
 from lrscale.compare.answer import answer
+from lrscale.compare.comparison import Comparison
 from lrscale.compare.render.cells import sheets
 from lrscale.compare.render.json import as_json
 from lrscale.errors import UserError
@@ -32,6 +35,17 @@ RATES = {"sgd": [0.01, 0.1, 1.0], "adam": [1e-3]}
 @pytest.fixture
 def project(wandb_server: WandbServer) -> str:
     return os.environ["WANDB_PROJECT"]
+
+
+@pytest.fixture
+def _one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not about the figures, which take a second to draw."""
+
+    def draw(store: Store, comparison: Comparison, folder: Path) -> dict[str, list[Path]]:
+        Image.new("L", (2, 2)).save(folder / "curves.png")
+        return {"Learning curves": [folder / "curves.png"]}
+
+    monkeypatch.setattr(publish_report, "draw", draw)
 
 
 def send(store: Store, *options: str) -> int:
@@ -138,6 +152,7 @@ def test_tables_figures_and_a_report(
     assert len(compared(wandb_server, project).lines["wandb-history.jsonl"]) == 1
 
 
+@pytest.mark.usefixtures("_one_figure")
 def test_a_sweep_that_has_gone_on_changes_its_report(
     make_sweep: MakeSweep, wandb_server: WandbServer, project: str
 ) -> None:
@@ -152,9 +167,23 @@ def test_a_sweep_that_has_gone_on_changes_its_report(
     assert len(compared(wandb_server, project).lines["wandb-history.jsonl"]) == 2
 
 
+def test_without_a_result_there_is_no_report(
+    make_sweep: MakeSweep,
+    wandb_server: WandbServer,
+    project: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    store = make_sweep({"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "running"})
+    assert send(store, "--report") == 2
+    assert "no run of demo has come to a result yet" in capfd.readouterr().err
+    assert set(wandb_server.runs(project)) == ids(store)
+    assert wandb_server.views(project) == []
+
+
 # Links -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("_one_figure")
 def test_a_link_is_made_and_taken_back_only_when_asked(
     make_sweep: MakeSweep,
     wandb_server: WandbServer,
@@ -200,6 +229,7 @@ def test_at_a_terminal_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
 # Faults ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("_one_figure")
 @pytest.mark.parametrize(
     ("operation", "kind", "times"),
     [
@@ -246,6 +276,7 @@ def test_killed_on_the_way(make_sweep: MakeSweep, wandb_server: WandbServer, pro
     the_report(wandb_server, project)
 
 
+@pytest.mark.usefixtures("_one_figure")
 def test_what_was_deleted_comes_back_when_asked(
     make_sweep: MakeSweep,
     wandb_server: WandbServer,
@@ -256,12 +287,16 @@ def test_what_was_deleted_comes_back_when_asked(
     assert send(store, "--report") == 0
     first = compared(wandb_server, project).key[2]
     wandb_server.state.views.clear()
-    assert send(store, "--report") == 0  # of a report the address changes, and no more
+    assert send(store, "--report") == 0
+    view = the_report(wandb_server, project)
     wandb_server.delete(project, first)
     assert send(store, "--report") == 2
     assert "was deleted on the server: --again makes a new one" in capfd.readouterr().err
     assert send(store, "--report", "--again") == 0
-    assert compared(wandb_server, project).key[2] != first
+    assert compared(wandb_server, project).key[2] == f"{first}-2"
+    assert the_report(wandb_server, project).id == view.id
+    (own, *_) = specs.grids(view)
+    assert specs.groups(wandb_server.state, view, own) == {(): {f"{first}-2"}}
 
 
 def test_without_the_package_nothing_is_sent(
