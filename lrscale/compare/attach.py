@@ -11,6 +11,7 @@ import numpy as np
 
 from lrscale.compare.comparison import Comparison
 from lrscale.compare.difference_sheet import difference_sheets
+from lrscale.compare.gap_sheets import gap_sheet, minibatch_sheet
 from lrscale.compare.gd_runs import is_gd, load_gd
 from lrscale.compare.gd_sheets import sheets as gd_sheets
 from lrscale.compare.mean_sheet import mean_sheet
@@ -34,7 +35,8 @@ def attach_sheets(store: Store, comparison: Comparison) -> Comparison:
     over_workloads = profiles(costs)
     found += [*target_sheets(costs), profile_sheet(costs, over_workloads)]
     found += [] if theory else training_sheets(comparison)
-    found += [sensitivity_sheet(comparison), search_sheet(comparison)]
+    found += [sensitivity_sheet(comparison), search_sheet(comparison), gap_sheet(comparison)]
+    found.append(minibatch_sheet(comparison, partial(load_evaluations, store)))
     found += gd_sheets(load_gd(store, comparison)) if theory else []
     sheets = [sheet for sheet in found if sheet is not None]
     return replace(comparison, sheets=sheets, profiles=over_workloads)

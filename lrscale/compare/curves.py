@@ -13,7 +13,7 @@ from lrscale.compare.aggregate import select, sort_key
 from lrscale.compare.comparable import obstacles
 from lrscale.compare.comparison import Comparison
 from lrscale.compare.render.cells import point_text
-from lrscale.compare.samples import reported_runs
+from lrscale.compare.samples import at_point, reported_runs
 from lrscale.store import Store
 
 MOST = 10  # lines in one figure: more cannot be told apart
@@ -62,15 +62,17 @@ class Lines:
 
 
 def load_lines(store: Store, comparison: Comparison) -> Lines:
-    """The groups at their best points; with one group only, its points."""
+    """The groups at their best points, by the runs that report these; with one group only, its
+    points, by those that tuned."""
     c = comparison
     ordered = len(c.groups) == 1 < len(c.points)
     rows = select(c.points, ["arm", "point"], c.metric) if ordered else c.groups
     labels = [f"config.{key}" for key in c.keys] if ordered else c.by
     best = sorted(rows.head(MOST).to_dict("records"), key=lambda row: _name(row, labels))
-    lines = [_line(store, c, row, labels) for row in best]
-    untimed = obstacles({place(row, labels): reported_runs(c, row) for row in best})
-    return Lines(lines, len(rows), ordered, untimed)
+    names = [place(row, labels) for row in best]
+    runs = [at_point(c.runs, row) if ordered else reported_runs(c, row) for row in best]
+    lines = [_line(store, name, own) for name, own in zip(names, runs, strict=True)]
+    return Lines(lines, len(rows), ordered, obstacles(dict(zip(names, runs, strict=True))))
 
 
 def load_groups(comparison: Comparison, most: int | None = MOST) -> list[tuple[str, pd.DataFrame]]:
@@ -117,12 +119,10 @@ def thinned(frame: pd.DataFrame, y: str) -> pd.DataFrame:
     return made
 
 
-def _line(store: Store, c: Comparison, row: Mapping[Any, Any], labels: list[str]) -> Line:
-    runs = reported_runs(c, row)
-    started = runs[runs["state"] != "missing"]
-    seeds = [_epochs(store, run_id) for run_id in started["id"]]
+def _line(store: Store, label: str, runs: pd.DataFrame) -> Line:
+    seeds = [_epochs(store, run_id) for run_id in runs["id"][runs["state"] != "missing"]]
     return Line(
-        label=place(row, labels),
+        label=label,
         planned=len(runs),
         finished=int((runs["state"] == "done").sum()),
         seeds=[frame for frame in seeds if len(frame)],

@@ -24,6 +24,7 @@ class Final:
     """A frozen selection and its runs.
 
     Attributes:
+        sweeps: those that have frozen their choices; not all, perhaps, where several are joined.
         chosen: arm and point (as ``load_runs`` has them) of each choice.
         metrics: the recorded metrics that chose; several only where sweeps are joined.
         when: Unix seconds, likewise.
@@ -31,6 +32,7 @@ class Final:
         runs: those that report, like ``load_runs``.
     """
 
+    sweeps: tuple[str, ...]
     chosen: frozenset[tuple[str, str]]
     metrics: tuple[str, ...]
     when: tuple[float, ...]
@@ -74,6 +76,7 @@ def load_final(store: Store, sweeps: Sequence[str], runs: pd.DataFrame) -> Final
     reported = pd.concat(frames, ignore_index=True)
     missing = [column for column in runs if column not in reported]
     return Final(
+        sweeps=tuple(sweep for sweep, _ in found),
         chosen=frozenset(
             (name(sweep, choice["arm"]), point_key(choice["point"]))
             for sweep, selection in selections

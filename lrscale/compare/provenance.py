@@ -195,7 +195,8 @@ def _selection(arms: pd.DataFrame, metric: Metric, final: Final | None) -> Itera
 
 
 def _frozen(runs: pd.DataFrame, arms: pd.DataFrame, metric: Metric, final: Final) -> Iterator[str]:
-    if final.tuning != frozenset(runs["id"]):
+    own = runs["sweep"].isin(["", *final.sweeps])  # of several that are joined not all may be
+    if final.tuning != frozenset(runs["id"][own]):
         yield "the selection was frozen from other runs than the sweep has now"
     if final.metrics != (metric.select,):
         chose = " and ".join(map(words, final.metrics))

@@ -65,31 +65,34 @@ def page(
         data=[
             ("charts", _json(charts)),
             ("tables", _json({sheet.name: sheet.rows for sheet in shown})),
-            ("configs", _json(configurations(c.runs))),
+            ("configs", _json(configurations(c.every_run))),
         ],
     )
 
 
 def runs_sheet(c: Comparison) -> Sheet:
-    """Every run, for a person; the configurations come beside it."""
-    keys = [f"config.{key}" for key in c.keys]
+    """Every run, for a person, those that report chosen points as well; the configurations come
+    beside it."""
+    runs, keys = c.every_run, [f"config.{key}" for key in c.keys]
     metric = dict.fromkeys([c.metric.select, c.metric.report, *c.metric.also])
-    measures = [name for name in (f"metrics.{m}" for m in metric) if name in c.runs]
-    seconds = ["seconds.training"] if "seconds.training" in c.runs else []
-    headers = ["run", "arm", *short_names(c.keys), "seed", "state"]
+    measures = [name for name in (f"metrics.{m}" for m in metric) if name in runs]
+    seconds = ["seconds.training"] if "seconds.training" in runs else []
+    phase = [] if c.final is None else ["phase"]
+    headers = ["run", "arm", *short_names(c.keys), "seed", *phase, "state"]
     headers += [f"{words(plain(m))}{' (%)' if is_share(m) else ''}" for m in measures]
     headers += ["training s"] if seconds else []
     columns = [
-        c.runs["id"].str[:10],
-        c.runs["arm"],
-        *(c.runs[key].map(value_cell) for key in keys),
-        c.runs["seed"].astype(str),
-        c.runs["state"].where(c.runs["cause"] == "", c.runs["state"] + ": " + c.runs["cause"]),
-        *(_final(c.runs[measure], is_share(measure)) for measure in [*measures, *seconds]),
+        runs["id"].str[:10],
+        runs["arm"],
+        *(runs[key].map(value_cell) for key in keys),
+        runs["seed"].astype(str),
+        *(runs[name] for name in phase),
+        runs["state"].where(runs["cause"] == "", runs["state"] + ": " + runs["cause"]),
+        *(_final(runs[measure], is_share(measure)) for measure in [*measures, *seconds]),
     ]
     rows = [list(row) for row in zip(*columns, strict=True)]
     note = "A run's id opens its whole configuration; what differs between runs is in bold."
-    return Sheet("runs", "Runs and their configurations", note, headers, rows, c.runs)
+    return Sheet("runs", "Runs and their configurations", note, headers, rows, runs)
 
 
 def configurations(runs: pd.DataFrame) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def _provenance(c: Comparison, made: datetime) -> list[tuple[str, str]]:
         ("Hardware", "; ".join(found.hardware)),
         ("Software", "; ".join(found.software)),
         ("References", "; ".join(references)),
-        ("Runs ended", _period(c.runs)),
+        ("Runs ended", _period(c.every_run)),
         ("Report made", f"{made:%Y-%m-%d %H:%M %Z}".strip()),
     ]
     return [(name, value) for name, value in pairs if value]

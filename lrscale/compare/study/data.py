@@ -125,6 +125,7 @@ def _final(tuning: pd.DataFrame, reporting: pd.DataFrame) -> Final | None:
     if reporting.empty:
         return None
     return Final(
+        sweeps=tuple(set(tuning["sweep"])),
         chosen=frozenset(zip(reporting["arm"], reporting["point"], strict=True)),
         metrics=(metric_of(tuning).select,),
         when=(float(reporting["frozen"].iloc[0]),),

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from lrscale.compare.comparison import Comparison, compare, tables
+from lrscale.compare.curves import load_lines
 from lrscale.compare.final import freeze, load_final
-from lrscale.compare.load import load_runs
+from lrscale.compare.load import join_sweeps, load_runs
 from lrscale.compare.mean_sheet import mean_sheet
 from lrscale.compare.render.cells import cells
+from lrscale.compare.render.html import runs_sheet
+from lrscale.compare.samples import samples
+from lrscale.compare.views import over_seeds
 from lrscale.errors import UserError
 from lrscale.store import Store
 
@@ -138,3 +143,52 @@ def test_a_sweep_that_only_has_the_name_freezes_nothing(make_sweep: MakeSweep) -
     store = make_sweep(RATES)
     make_sweep(CHOSEN, name="demo.final")
     assert joined(store).final is None
+
+
+def test_the_page_lists_the_runs_that_report(make_sweep: MakeSweep) -> None:
+    c = reported(make_sweep)
+    sheet = runs_sheet(c)
+    assert len(sheet.rows) == 18 + 8
+    place, seed = sheet.headers.index("phase"), sheet.headers.index("seed")
+    phases = {
+        row[place]: {r[seed] for r in sheet.rows if r[place] == row[place]} for row in sheet.rows
+    }
+    assert phases == {"tuning": {"0", "1", "2"}, "reporting": {"3", "4", "5", "6"}}
+    assert "phase" not in runs_sheet(replace(c, final=None)).headers
+
+
+def test_curves_and_seeds_are_those_of_the_runs_that_report(make_sweep: MakeSweep) -> None:
+    store = make_sweep(RATES)
+    c = reported(make_sweep)
+    assert [line.planned for line in load_lines(store, c).lines] == [4, 4]
+    assert [len(spread.values) for spread in over_seeds(c)] == [4, 4]
+    assert over_seeds(c)[0].texts == ["seed 3", "seed 4", "seed 5", "seed 6"]
+
+
+def test_points_of_one_group_keep_their_tuning_seeds(make_sweep: MakeSweep) -> None:
+    store = make_sweep({"sgd": RATES["sgd"]})
+    selection = frozen(store)
+    make_sweep({"sgd": [0.1]}, seeds=[3, 4], name="demo.final")
+    store.write_sweep("demo.final", store.read_sweep("demo.final") | {"selection": selection})
+    shown = load_lines(store, joined(store))
+    assert [line.planned for line in shown.lines] == [3, 3, 3]
+
+
+def test_joined_sweeps_report_each_its_own_choice(make_sweep: MakeSweep) -> None:
+    """Both have an arm sgd; only one has frozen its choice."""
+    store = make_sweep(RATES)
+    selection = frozen(store)
+    make_sweep(CHOSEN, seeds=(3, 4, 5), name="demo.final")
+    store.write_sweep("demo.final", store.read_sweep("demo.final") | {"selection": selection})
+    make_sweep({"sgd": [0.03, 0.3, 3.0]}, name="other")
+    manifest = join_sweeps([store.read_sweep(name) for name in ("demo", "other")])
+    runs = load_runs(store, manifest)
+    c = compare(runs, manifest, final=load_final(store, ["demo", "other"], runs))
+    planned = {row["arm"]: row["reported_planned"] for row in c.groups.to_dict("records")}
+    assert (planned["demo/sgd"], planned["adam"]) == (3, 3)
+    assert pd.isna(planned["other/sgd"])
+    shared = "other/sgd: no frozen point; chosen and reported on the same seeds"
+    assert [w for w in c.warnings if "frozen" in w] == [shared]
+    assert [line.planned for line in load_lines(store, c).lines] == [3, 3, 3]
+    seeds = {sample.label: sample.seeds for sample in samples(c)}
+    assert seeds == {"demo/sgd": [3, 4, 5], "adam": [3, 4, 5], "other/sgd": [0, 1, 2]}
