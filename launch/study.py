@@ -7,6 +7,8 @@ the same name, its CSV files and figures in a folder of that name.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import shlex
 import shutil
 import sys
@@ -95,8 +97,20 @@ class Work:
 
     def sweep(self, key: str) -> Sweep:
         """As the first command of a key asks for it."""
-        arguments = submit.parse(shlex.split(self.study.sweeps[key][0]))
+        arguments = arguments_of(self.study.sweeps[key][0])
         return read(arguments.sweep, arguments.overrides, arguments.quick)
+
+
+def arguments_of(command: str) -> argparse.Namespace:
+    """The arguments of ``submit.py`` by name. Raises UserError for what it would not take."""
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            return submit.parse(shlex.split(command))
+        except ValueError as error:  # of quotes that are not closed
+            raise UserError(f"'{command}': {error}") from None
+        except SystemExit:
+            reason = said.getvalue().strip().rpartition("error: ")[2]
+            raise UserError(f"submit.py does not take '{command}': {reason}") from None
 
 
 def _needs_data(command: str) -> bool:
@@ -138,9 +152,14 @@ def read_study(path: Path) -> Study:
     if not isinstance(values, Mapping):
         raise UserError(f"{path}: a study is a mapping of title, sweeps, claims and sections")
     try:
-        return study_of(values)
+        study = study_of(values)
+        for command in chain(*study.sweeps.values()):
+            arguments_of(command)
     except ConfigError as error:
         raise UserError("\n".join(f"{path}: {problem}" for problem in error.problems)) from None
+    except UserError as error:
+        raise UserError(f"{path}: sweeps: {error}") from None
+    return study
 
 
 def render(work: Work) -> str:

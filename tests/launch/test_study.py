@@ -99,6 +99,8 @@ def test_a_sweep_that_needs_data_is_left_as_it_ships(
         ("count('small')", "count('smal')", "the text needs the runs of smal"),
         ("arm: fast", "arm: fats", "no arm 'fats'"),
         ("title: Fast", "title: [", "speed.yaml"),
+        ("small.yaml]", "small.yaml --quik]", "unrecognized arguments: --quik"),
+        ("small.yaml]", "small.yaml 'x]", "No closing quotation"),
     ],
 )
 def test_mistakes_in_a_study_file(

@@ -181,6 +181,11 @@ def _problems(study: Study) -> list[Problem]:
         for key, sweep in named.items()
         if sweep not in study.sweeps
     ]
+    found += [
+        Problem(f"sweeps.{key}", "no arguments of submit.py", "[sweeps/quickstart.yaml]")
+        for key, commands in study.sweeps.items()
+        if not commands
+    ]
     return [*found, *(p for i, c in enumerate(study.claims) for p in _says_nothing(c, i))]
 
 

@@ -20,6 +20,7 @@ from lrscale.compare.study.file import Published, TableSpec, published_rows
 from lrscale.errors import UserError
 
 NOTHING = ("–", "")
+RAN = "ran"
 BEYOND = ": the best may lie beyond"  # the end of a warning about the edge of a grid
 
 
@@ -72,13 +73,16 @@ def _comparison(spec: TableSpec, c: Comparison) -> Comparison:
         return c
     manifest = {"name": c.sweep, "notes": ""}
     runs = matching(c.runs, spec.where)
-    return compare(runs, manifest, None, spec.by, c.references, (), c.protocol)
+    by = [plain(key) for key in spec.by]
+    return compare(runs, manifest, None, by, c.references, (), c.protocol)
 
 
 def _best(spec: TableSpec, c: Comparison) -> Table:
     """The best point of each group, without the columns that nothing stands in."""
     headers, rows = cells(tables(c)[0], c)
-    note = " ".join([selection_rule(c.metric, c.protocol, c.final), *_doubts(c.warnings)])
+    # What a cell means stands once on the page.
+    chosen = selection_rule(c.metric, c.protocol, c.final).partition(". ±")[0] + "."
+    note = " ".join([chosen, *_doubts(c.warnings)])
     return _filled(headers, rows, note, spec.sweep, drop=("steps/s", "runs"))
 
 
@@ -125,6 +129,8 @@ def _published(rows: Sequence[Published], data: Mapping[str, SweepData], cost: C
         [row.what, row.published, row.source, *_ours(row, data.get(row.sweep), cost)]
         for row in rows
     ]
+    if all(line[-1] == RAN for line in lines):
+        return Table(headers[:-1], [line[:-1] for line in lines], "", "")
     note = "To run ours: all runs of the arm at full size, each its whole time limit at most."
     return Table(headers, lines, note, "")
 
@@ -138,7 +144,7 @@ def _ours(row: Published, data: SweepData | None, cost: CostOf) -> tuple[str, st
             if row.arm in found:
                 seeds = {s.arm: len(s.seeds) for s in samples(c)}[row.arm]
                 value = statistic_cell(found[row.arm], f"metrics.{c.metric.report}")
-                return f"{value} ({words(c.metric.report)}, {seeds} seeds)", "ran"
+                return f"{value} ({words(c.metric.report)}, {seeds} seeds)", RAN
     return "not run", str(cost(row.sweep, row.arm))
 
 

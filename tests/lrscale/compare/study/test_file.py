@@ -26,6 +26,7 @@ def test_a_study() -> None:
 @pytest.mark.parametrize(
     ("change", "key", "hint"),
     [
+        ({"sweeps": {"demo": []}}, "sweeps.demo", "quickstart"),
         ({"titel": "x"}, "titel", "did you mean 'title'?"),
         ({"sections": [{"title": "x", "tables": [{"kind": "besd"}]}]}, "sections.0.tables.0", ""),
         (
