@@ -14,6 +14,7 @@ from lrscale.compare.load import is_share
 from lrscale.compare.mean_sheet import span, texts
 from lrscale.compare.provenance import words
 from lrscale.compare.render.cells import point_text, statistic_cell
+from lrscale.compare.samples import label_of, samples
 from lrscale.compare.sheet import Sheet
 from lrscale.compare.target_sheet import cost_text, times_text
 
@@ -21,12 +22,16 @@ MOST_NAMED = 5  # arms in one sentence
 
 
 def answer(comparison: Comparison) -> list[str]:
-    """Sentences for the top of a report: the best group, which differences to the baseline can be
-    shown, who reaches the target first, and who does so over several workloads."""
+    """Sentences for the top of a report: the best group of each workload, which differences to
+    the baseline can be shown, who reaches the target first, and who does over all workloads."""
     c, chosen = comparison, [row for row in comparison.groups.to_dict("records") if row["selected"]]
     if not chosen:
         return ["No run has come to a result yet."]
-    said = [_best(chosen[0], len(chosen), c)]
+    scopes = {sample.label: sample.scope for sample in samples(c)}
+    best: dict[tuple[str, str], str] = {}
+    for row in chosen:  # in order of their worth
+        best.setdefault(scopes[label_of(row, c.by)], _best(row, len(chosen), c))
+    said = list(best.values())
     for sheet in c.sheets:
         if sheet.name.startswith("differences"):
             said += _differences(sheet, is_share(c.metric.report))

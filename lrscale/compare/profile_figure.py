@@ -20,9 +20,11 @@ def profile_figure(profiles: Sequence[Profile]) -> Figure | None:
     figure = Figure(figsize=(4.6 * len(profiles) + 1.0, 4.4), layout="constrained")
     panels = figure.subplots(1, len(profiles), sharey=True, squeeze=False)[0]
     for axes, profile in zip(panels, profiles, strict=True):
-        for arm, look in zip(profile.ratios, looks(len(profile.ratios), False), strict=True):
+        count = len(profile.ratios)
+        for i, (arm, look) in enumerate(zip(profile.ratios, looks(count, False), strict=True)):
             taus, shares = zip(*profile.corners(arm), strict=True)
-            axes.plot(taus, shares, label=arm, **look)
+            # Lines often lie on each other: those below are wider.
+            axes.plot(taus, shares, label=arm, linewidth=1.5 + 4 * (count - 1 - i) / count, **look)
         axes.set_xscale("log")
         axes.set_xlim(1, TAU_MAX)
         axes.xaxis.set_major_locator(FixedLocator(TICKS))

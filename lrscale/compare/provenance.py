@@ -147,6 +147,7 @@ def warnings(
         *([] if final is None else _frozen(runs, arms, metric, final)),
         *_edges(points, arms, keys),
         *_mixed(everything),
+        *_shared(everything),
     ]
 
 
@@ -240,6 +241,12 @@ def _mixed(runs: pd.DataFrame) -> Iterator[str]:
     moved = sum(mixed is True for mixed in _column(runs, "mixed"))
     if moved:
         yield f"resumed on other hardware or software: {moved} runs; their times mix both"
+
+
+def _shared(runs: pd.DataFrame) -> Iterator[str]:
+    shared = sum(sharing > 1 for sharing in _column(runs, "sharing") if sharing is not None)
+    if shared:
+        yield f"shared a GPU with other runs: {shared} runs; their times cannot be compared"
 
 
 def is_rate(key: str) -> bool:

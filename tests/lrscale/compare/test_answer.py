@@ -104,3 +104,13 @@ def test_over_workloads(comparison: Comparison) -> None:
     (sentence,) = said(comparison, "profiles", "Performance profiles over workloads", line)
     assert sentence.startswith("Over 3 workloads adam has the greatest area")
     assert sentence.endswith("in steps, 0.83.")
+
+
+def test_the_best_of_each_workload(comparison: Comparison) -> None:
+    """Accuracies on different data are no contest."""
+    one = answer(comparison)
+    assert len(one) == 1
+    workload = comparison.runs["config.workload"].mask(comparison.runs["arm"] == "adam", "other")
+    runs = comparison.runs.assign(**{"config.workload": workload})
+    best = answer(compare(runs, {"name": "demo"}))
+    assert sorted(sentence.split()[0] for sentence in best) == ["adam", "sgd"]

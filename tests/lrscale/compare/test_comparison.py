@@ -159,7 +159,9 @@ def test_warnings_about_provenance(make_sweep: MakeSweep) -> None:
         "Fashion-MNIST",
     ]
     runs["mixed"] = [True, *[False] * (len(runs) - 1)]
+    runs["sharing"] = [2, 2, *[1] * (len(runs) - 3), float("nan")]
     c = compare(runs, manifest)
+    assert warned(c, "shared a GPU with other runs: 2 runs")
     assert warned(c, "different code", "ffff", "1a2b3c4d5e")
     assert warned(c, "uncommitted changes: the commit alone")
     assert warned(c, "different hardware", "Xeon")
