@@ -125,9 +125,7 @@ def _agreed() -> bool:
 def _carry_out(store: Store, step: Step, arguments: argparse.Namespace) -> None:
     ids = [run.id for run in step.runs]
     if step.kind == "ask":
-        _make_folders(store, ids)
-        for run in ids:
-            store.run(run).ask(_ASKED[arguments.action])
+        _ask(store, ids, _ASKED[arguments.action])
     elif step.kind == "record":
         for run_dir in map(store.run, ids):
             newest = run_dir.newest_attempt()
@@ -136,8 +134,24 @@ def _carry_out(store: Store, step: Step, arguments: argparse.Namespace) -> None:
         _slurm(["scancel"], step.jobs)
     elif step.kind == "nice":
         _slurm(["scontrol", "update", f"Nice={arguments.nice}"], step.jobs, "JobId=")
-    elif step.kind != "hand over":
-        _slurm(["scontrol", step.kind], step.jobs)
+    elif step.kind == "requeuehold":
+        try:
+            _slurm(["scontrol", "requeuehold"], step.jobs)
+        except UserError as error:  # not allowed here, or waiting again: the runs see to it
+            print(f"{error}; its runs leave by themselves", file=sys.stderr)
+            _ask(store, ids, "paused")
+    elif step.kind == "release":
+        for run in ids:
+            store.run(run).withdraw()
+        _slurm(["scontrol", "release"], step.jobs)
+    elif step.kind == "uhold":
+        _slurm(["scontrol", "uhold"], step.jobs)
+
+
+def _ask(store: Store, ids: Sequence[str], request: Request) -> None:
+    _make_folders(store, ids)
+    for run in ids:
+        store.run(run).ask(request)
 
 
 def _make_folders(store: Store, ids: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from launch import steer
+from launch.steering import Step
+from launch.survey import RunStatus
 from lrscale.store import Store
 
 MakeSweep = Callable[..., Store]
@@ -132,3 +135,23 @@ def test_slurm_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         steer._slurm(["scancel"], ["7_0"])
     program.write_text("#!/bin/sh\necho 'Invalid job id specified' >&2\nexit 1\n")
     steer._slurm(["scancel"], ["7_0"])
+
+
+def test_where_users_may_not_requeue(
+    demo: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The runs are asked, until their jobs are released."""
+    program = tmp_path / "scontrol"
+    program.write_text(
+        "#!/bin/sh\n[ $1 = release ] && exit\n"
+        "echo '7_0: Requested operation is presently disabled' >&2\nexit 1\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    run = RunStatus(demo.read_sweep("demo")["runs"][0]["id"], "sgd", 0, {}, "running")
+    pause = argparse.Namespace(action="pause")
+    steer._carry_out(demo, Step("requeuehold", "", [run], ["7_0"]), pause)
+    assert "presently disabled; its runs leave by themselves" in capsys.readouterr().err
+    assert demo.run(run.id).asked() == "paused"
+    steer._carry_out(demo, Step("release", "", [run], ["7_0"]), argparse.Namespace(action="resume"))
+    assert demo.run(run.id).asked() is None
