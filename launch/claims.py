@@ -81,6 +81,11 @@ class Claim:
     held: bool = False
     element: Sequence[str] = ()
 
+    def __str__(self) -> str:
+        """``pending on slurm as 123_4``."""
+        job = f" as {self.job}" if self.job else ""
+        return f"{self.state.lower()} on {self.backend}{job}"
+
 
 @dataclass(frozen=True)
 class LiveArray:

@@ -138,22 +138,26 @@ def _say(*lines: str) -> None:
 def _follow(store: Store, run: str, tails: dict[Path, Tail]) -> None:
     """Through attempts and jobs, until nobody has the run any more; or Ctrl-C."""
     files, attempt = _files(store, run), _attempt(store.run(run).state())
-    looked, over = -QUEUE_SECONDS, False
+    looked, over, waits = -QUEUE_SECONDS, False, ""
     while True:
         state = store.run(run).state()
         began = _attempt(state) != attempt
         if began:
-            attempt = _attempt(state)
+            attempt, waits = _attempt(state), ""
             _say(_headline(store, run))
         if began or (not beats(state) and time.monotonic() - looked >= QUEUE_SECONDS):
             claim = live_claims(store).runs.get(run)
             over = not beats(state) and (claim is None or let_go(state, claim))
             files, looked = _files(store, run), time.monotonic()
+            if not beats(state) and not over and waits != str(claim):
+                waits = str(claim)
+                _say(f"run {run[:8]}: {waits}")
         for rank, path in files.items():
             tail = tails.setdefault(path, Tail(path))
             _print_lines(tail.new_lines(whole=not over), _label(rank, len(files)))
         if over:
-            _say(_headline(store, run))
+            if not began:
+                _say(_headline(store, run))
             return
         time.sleep(LOOK_SECONDS)
 

@@ -64,7 +64,7 @@ def decide(
     """
     state = found.state
     if claim and not let_go(state, claim):
-        return Decision("queued", _held(claim))
+        return Decision("queued", str(claim))
     if state is None:
         return Decision("submit", "new", fresh=True)
     stale = is_stale(found, code)
@@ -88,8 +88,3 @@ def _go_on(found: Found, state: State) -> Decision:
 
 def _ending(state: State) -> str:
     return f"{state.state}: {state.cause}" if state.cause else state.state
-
-
-def _held(claim: Claim) -> str:
-    job = f" as {claim.job}" if claim.job else ""
-    return f"{claim.state.lower()} on {claim.backend}{job}"
