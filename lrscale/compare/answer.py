@@ -37,6 +37,8 @@ def answer(comparison: Comparison) -> list[str]:
             said += _differences(sheet, is_share(c.metric.report))
         elif sheet.name.startswith("time_to_target"):
             said += _first_to_target(sheet)
+        elif sheet.name.startswith("training_time"):
+            said += _training_times(sheet)
         elif sheet.name == "profiles":
             said.append(_profile(sheet))
     return said
@@ -109,6 +111,20 @@ def _first_to_target(sheet: Sheet) -> Iterator[str]:
         yield f"No arm's median run comes {to}."
     if lines[0]["times"]:
         yield f"Times are not compared: {lines[0]['times']}."
+
+
+def _training_times(sheet: Sheet) -> Iterator[str]:
+    """From the shortest to the longest; nothing where times cannot be compared."""
+    lines = sheet.frame.to_dict("records")
+    known = [line for line in lines if pd.notna(line["interval_low"])]
+    if known:
+        ends = [pick(known, key=lambda line: line["relative"]) for pick in (min, max)]
+        each = [
+            f"{line['relative']:.2f} ({line['interval_low']:.2f}–{line['interval_high']:.2f}) of "
+            f"{line['arm']}"
+            for line in (ends if len(known) > 1 else ends[:1])
+        ]
+        yield f"{sheet.title}: {'from ' if len(each) > 1 else ''}{' to '.join(each)}."
 
 
 def _first(lines: Sequence[Mapping[Any, Any]], cost: str) -> str | None:

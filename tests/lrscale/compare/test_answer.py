@@ -93,6 +93,22 @@ def test_no_times_that_cannot_be_compared(comparison: Comparison) -> None:
     ]
 
 
+def test_from_the_shortest_to_the_longest_training(comparison: Comparison) -> None:
+    title = "Training time relative to sgd"
+    lines = [
+        {"arm": arm, "relative": ratio, "interval_low": ratio - 0.1, "interval_high": ratio + 0.1}
+        for arm, ratio in (("adam", 1.2), ("kfac", 1.7), ("lion", 1.1))
+    ]
+    base = {"arm": "sgd", "relative": 1.0, "interval_low": None, "interval_high": None}
+    assert said(comparison, "training_time", title, *lines, base) == [
+        "Training time relative to sgd: from 1.10 (1.00–1.20) of lion to 1.70 (1.60–1.80) of kfac."
+    ]
+    assert said(comparison, "training_time", title, lines[0], base) == [
+        "Training time relative to sgd: 1.20 (1.10–1.30) of adam."
+    ]
+    assert said(comparison, "training_time", title, base) == []
+
+
 def test_nobody_at_the_target(comparison: Comparison) -> None:
     never = {**FIRST, "steps_median": float("inf"), "seconds_median": float("inf")}
     (sentence,) = to_target(comparison, never)
