@@ -172,7 +172,10 @@ def _spreads(c: Comparison) -> list[Chart]:
                 "kind": "boxes",
                 "title": title,
                 "note": box + (f" Diverged: {', '.join(lost)}." if lost else ""),
-                "y": {"label": f"final {views.label_of(measure)}", "scale": "linear"},
+                "y": {
+                    "label": f"final {views.label_of(measure)}",
+                    "scale": views.spread_scale(measure, groups),
+                },
                 "groups": [
                     {**asdict(group), "colour": colours.get(group.label, 0)} for group in groups
                 ],
@@ -184,7 +187,7 @@ def _heat_map(view: views.HeatMap, c: Comparison) -> Chart:
     label = views.label_of(c.metric.select)
     return {
         "kind": "heat",
-        "title": f"{view.group}: final {label}",
+        "title": _of(view.group, c, f"final {label}"),
         "note": "Mean over seeds, median where not all finished.",
         "best": c.metric.direction,
         "scale": views.scale_of(
@@ -195,10 +198,15 @@ def _heat_map(view: views.HeatMap, c: Comparison) -> Chart:
     }
 
 
+def _of(group: str, c: Comparison, text: str) -> str:
+    """A title that names the group where there are several."""
+    return f"{group}: {text}" if len(c.groups) > 1 else text[0].upper() + text[1:]
+
+
 def _parallel(view: views.Trials, c: Comparison) -> Chart:
     return {
         "kind": "parallel",
-        "title": f"{view.group}: {len(view.rows)} trials",
+        "title": _of(view.group, c, f"{len(view.rows)} trials"),
         "note": "Each line is a trial; the brighter, the better.",
         "best": c.metric.direction,
         "axes": [

@@ -28,7 +28,16 @@ from lrscale.compare.style import (
     nines,
     ticks_between,
 )
-from lrscale.compare.views import HeatMap, Spread, TrialAxis, Trials, label_of, scale_of, unit_of
+from lrscale.compare.views import (
+    HeatMap,
+    Spread,
+    TrialAxis,
+    Trials,
+    label_of,
+    scale_of,
+    spread_scale,
+    unit_of,
+)
 
 MANY = 100  # values from which on their dots would hide the box
 HOLE = "#d9d9d9"
@@ -84,6 +93,7 @@ def spread_figure(groups: Sequence[Spread], measure: str, c: Comparison) -> Figu
     axes.set_yticks(range(len(groups)), [textwrap.fill(name, 32) for name in names])
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
+    axes.set_xscale(spread_scale(measure, groups))
     axes.set_xlabel(f"final {label_of(measure)}")
     return figure
 

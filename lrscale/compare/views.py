@@ -164,6 +164,13 @@ def over_points(c: Comparison) -> list[Spread]:
     return made if any(spread.values for spread in made) else []
 
 
+def spread_scale(measure: str, groups: Sequence[Spread]) -> Scale:
+    """For boxes: log for losses that are far apart, so that the small ones do not fall together."""
+    values = [value for group in groups for value in group.values]
+    far = scale_of(measure, values) == "log" and max(values) > 20 * min(values)
+    return "log" if far else "linear"
+
+
 def varied_within(points: pd.DataFrame, keys: Sequence[str]) -> list[str]:
     """Those of the keys that take several values among these points."""
     return [key for key in keys if points[f"config.{key}"].map(json.dumps).nunique() > 1]

@@ -168,3 +168,39 @@ def test_configurations_are_kept_once() -> None:
         "keys": ["lr", "run"],
         "values": [["0.1", "a"], ["1", "b"]],
     }
+
+
+# --- on paper
+
+
+@pytest.fixture
+def paper(make_sweep: MakeSweep, tmp_path: Path, browser: Any) -> Tab:
+    tab = Tab(browser, report(make_sweep(), tmp_path), *DESK)
+    tab.page.emulate_media(media="print")
+    return tab
+
+
+def test_what_only_a_screen_can_do_is_left_out(paper: Tab) -> None:
+    for selector in ("nav", ".bar", ".hint", ".tools", '[data-table="runs"]'):
+        assert paper.page.locator(selector).count() > 0
+        assert not paper.page.locator(selector).first.is_visible()
+    assert paper.page.locator('[data-table="points"] table').is_visible()
+    assert paper.complaints == []
+
+
+def test_figures_keep_their_shape(paper: Tab) -> None:
+    """A figure drawn for a broad screen is not left with the screen's height."""
+    paper.page.set_viewport_size({"width": 700, "height": 900})
+    sizes = paper.page.locator("svg.plot").evaluate_all(
+        "all => all.map(e => [e.clientWidth / e.clientHeight, "
+        "e.viewBox.baseVal.width / e.viewBox.baseVal.height])"
+    )
+    assert sizes
+    for shown, drawn in sizes:
+        assert shown == pytest.approx(drawn, rel=0.02)
+
+
+def test_rows_keep_their_names_on_every_page(paper: Tab) -> None:
+    cells = paper.page.locator('[data-table="points"] td:first-child')
+    positions = cells.evaluate_all("all => all.map(e => getComputedStyle(e).position)")
+    assert set(positions) == {"static"}
