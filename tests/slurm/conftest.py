@@ -48,6 +48,7 @@ from lrscale.registry import optimizers
 @dataclass(frozen=True)
 class Slow(SGD):
     seconds: float = 0.0
+    slow_while: str = ""  # always, if empty
     fails_while: str = ""
     dies_while: str = ""
 
@@ -57,7 +58,8 @@ class Slow(SGD):
                 raise RuntimeError("as was wished")
             if self.dies_while and os.path.exists(self.dies_while):
                 os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(self.seconds)
+            if not self.slow_while or os.path.exists(self.slow_while):
+                time.sleep(self.seconds)
 
         optimizer = super().build(model)
         optimizer.register_step_pre_hook(before_step)

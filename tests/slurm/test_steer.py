@@ -58,12 +58,11 @@ def unprivileged(planted, slurm) -> Iterator[None]:
 
 
 def test_pausing_resuming_and_cancelling(planted, unprivileged, slurm, reference, losses):
+    steered = planted.folder / "being steered"
+    steered.touch()
+    slow = {"name": "slow", "seconds": 0.2, "slow_while": str(steered)}
     sweep = planted.sweep(
-        run={
-            "workload": "digits_mlp",
-            "epochs": EPOCHS,
-            "optimizer": PLAIN | {"name": "slow", "seconds": 0.2},
-        },
+        run={"workload": "digits_mlp", "epochs": EPOCHS, "optimizer": PLAIN | slow},
         seeds=4,
         parallel=2,
     )
@@ -97,6 +96,7 @@ def test_pausing_resuming_and_cancelling(planted, unprivileged, slurm, reference
     planted.wait_for_state(runs[1], "running")
     planted.steer("cancel", "seed=1")
     planted.wait_for_state(runs[1], "cancelled")
+    steered.unlink()
     planted.finish()
     assert planted.counts() == {"done": 2, "cancelled": 2}
     followed = planted.ended(follower)  # over two attempts, with what is between them
@@ -125,7 +125,7 @@ def test_some_runs_of_an_element(planted, slurm):
         "epochs": 1,
         "optimizer": PLAIN | {"name": "slow"},
     }
-    arms = {"long": {"optimizer": {"seconds": 5}, "seeds": 1}, "short": {"seeds": [1, 2]}}
+    arms = {"long": {"optimizer": {"seconds": 2}, "seeds": 1}, "short": {"seeds": [1, 2]}}
     sweep = planted.sweep(run=run, arms=arms, runs_per_task=3)
     planted.submit(sweep)
     runs = planted.runs()
