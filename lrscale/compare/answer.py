@@ -108,7 +108,7 @@ def _first_to_target(sheet: Sheet) -> Iterator[str]:
     if first:
         yield f"{to[0].upper()}{to[1:]}: {', '.join(first)}."
     else:
-        yield f"No arm's median run comes {to}."
+        yield f"No median run comes {to}."
     if lines[0]["times"]:
         yield f"Times are not compared: {lines[0]['times']}."
 

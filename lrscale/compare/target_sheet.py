@@ -103,7 +103,8 @@ def target_sheet(costs: TargetCosts) -> Sheet:
     )
     note += SPEED_UP.format(baseline=base) if base else ""
     note += f" {why_not(costs.obstacles)}" if costs.obstacles else ""
-    headers = ["arm", "reached", "steps", "steps range", "epochs", "training s", "training s range"]
+    headers = ["arm" if base else "group", "reached", "steps", "steps range", "epochs"]
+    headers += ["training s", "training s range"]
     return Sheet(
         "time_to_target",
         f"Steps and time to {value} {metric}, {target.source}",

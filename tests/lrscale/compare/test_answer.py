@@ -112,7 +112,7 @@ def test_from_the_shortest_to_the_longest_training(comparison: Comparison) -> No
 def test_nobody_at_the_target(comparison: Comparison) -> None:
     never = {**FIRST, "steps_median": float("inf"), "seconds_median": float("inf")}
     (sentence,) = to_target(comparison, never)
-    assert sentence == "No arm's median run comes to 90 %, the median of sgd."
+    assert sentence == "No median run comes to 90 %, the median of sgd."
 
 
 def test_over_workloads(comparison: Comparison) -> None:

@@ -97,6 +97,7 @@ def test_to_the_target_of_the_workload(make_sweep: MakeSweep) -> None:
     without, _ = target_table(compared(make_sweep(ARMS), baseline=None))
     assert "the workload's target" in without.title
     assert "speed-up in steps" not in without.headers
+    assert without.headers[0] == "group"
 
 
 def test_lost_runs_are_told_from_misses(make_sweep: MakeSweep) -> None:
