@@ -84,7 +84,9 @@ def _with_id(store: Store, prefix: str) -> str:
     manifests = map(store.read_sweep, store.sweep_names())
     ids = {entry["id"] for manifest in manifests for entry in manifest["runs"]}
     found = [run for run in ids if run.startswith(prefix)]
-    return found[0] if len(found) == 1 else store.find_run(prefix)
+    if len(found) > 1:
+        raise UserError(f"{len(found):,} runs have an id that starts with '{prefix}': give more")
+    return found[0] if found else store.find_run(prefix)
 
 
 # --- what it has printed

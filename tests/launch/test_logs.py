@@ -103,6 +103,7 @@ def test_one_that_has_not_begun(make_sweep: MakeSweep, capsys: pytest.CaptureFix
         (["demo", "seed=7"], "0 runs of demo are meant"),
         (["dmeo", "seed=0"], "none named 'dmeo': did you mean 'demo'?"),
         (["dmeo"], "no run in"),
+        ([""], "2 runs have an id that starts with '': give more"),
         (["demo", "--arm", "adam"], "--arm adam: known: sgd"),
     ],
 )
