@@ -170,7 +170,9 @@ def opened(command: list[str], store: Store) -> Result:
     strace = ["strace", "-f", "-e", "trace=open,openat", "-o", str(trace), sys.executable]
     subprocess.run([*strace, *command], capture_output=True, check=True, env=environment(store))
     files = re.findall(rf'"{re.escape(str(store.root))}/runs/../\w+/', trace.read_text())
-    states = (State.of(json.loads(p.read_text())) for p in store.root.glob("runs/*/*/state.json"))
+    states = (
+        State.of(json.loads(p.read_text()), 0.0) for p in store.root.glob("runs/*/*/state.json")
+    )
     unfinished = sum(state.state not in ENDED for state in states)
     details = {"files opened": len(files), "unfinished runs": unfinished}
     return Result(

@@ -166,23 +166,25 @@ def live_claims(
     """
     records = store.read_submissions(open_only=True)
     read = states or (lambda run: store.run(run).state())
-    claims = _look(records, squeue, read)
+    claims = _look(records, squeue, read, store.clock())
     if claims.lost and second_look:
         time.sleep(second_look)
-        claims = _look(records, squeue, read)
+        claims = _look(records, squeue, read, store.clock())
     return claims
 
 
-def _look(records: Mapping[str, dict[str, Any]], squeue: Squeue, states: States) -> Claims:
+def _look(
+    records: Mapping[str, dict[str, Any]], squeue: Squeue, states: States, now: float
+) -> Claims:
     claims = Claims()
     queued = [record for record in records.values() if record["backend"] == "slurm"]
     rows = _queue(queued, squeue, claims) if queued else {}
     for submission, record in records.items():
         before = len(claims.arrays)
         if record["backend"] == "slurm":
-            found = dict(_slurm_claims(record, rows, states, claims))
+            found = dict(_slurm_claims(record, rows, states, claims, now))
         else:
-            found = dict(_local_claims(record, states))
+            found = dict(_local_claims(record, states, now))
         claims.runs.update(found)
         if not found and len(claims.arrays) == before:
             claims.over.append(submission)
@@ -211,6 +213,7 @@ def _slurm_claims(
     rows: Mapping[str, list[QueueRow]] | None,
     states: States,
     claims: Claims,
+    now: float,
 ) -> Iterator[tuple[str, Claim]]:
     """The runs of one submission that are queued or alive; adds its live arrays to ``claims``."""
     live: set[int] = set()
@@ -222,7 +225,7 @@ def _slurm_claims(
                 if element in queued:
                     row = queued[element]
                     yield run, _claim(record, row.job, row.state, row.node, row.held, runs)
-                elif beats(state := states(run)):
+                elif beats(state := states(run), now):
                     yield run, _claim(record, state.job if state else "", "heartbeat")
                 elif state is None or state.state not in ENDED:
                     claims.lost.add(run)
@@ -265,15 +268,17 @@ def _by_element(rows: Iterable[QueueRow], count: int) -> dict[int, QueueRow]:
     return found
 
 
-def _local_claims(record: Mapping[str, Any], states: States) -> Iterator[tuple[str, Claim]]:
+def _local_claims(
+    record: Mapping[str, Any], states: States, now: float
+) -> Iterator[tuple[str, Claim]]:
     """All the runs of a pool while a process of it lives, or from elsewhere appears to."""
     runs = [run for array in record["arrays"] for element in array["elements"] for run in element]
     newest = record["processes"][-1]
     if newest["host"] == socket.gethostname():
         state = "RUNNING" if any(map(process_lives, record["processes"])) else ""
     else:
-        recent = time.time() - record["created"] < STALE_SECONDS
-        state = "heartbeat" if recent or any(beats(states(run)) for run in runs) else ""
+        recent = now - record["created"] < STALE_SECONDS
+        state = "heartbeat" if recent or any(beats(states(run), now) for run in runs) else ""
     if state:
         for run in runs:
             yield run, _claim(record, f"{newest['host']}:{newest['pid']}", state)
@@ -287,11 +292,9 @@ def _claim(record: Mapping[str, Any], job: str, state: str, *row: Any) -> Claim:
 
 def let_go(state: State | None, claim: Claim) -> bool:
     """Whether the run ended in the hands of the claimant, who may be busy with others still."""
-    return state is not None and state.state in ENDED and state.updated >= claim.since
+    return state is not None and state.state in ENDED and state.heard >= claim.since
 
 
-def beats(state: State | None) -> bool:
-    """Whether the run has given a sign of life of late."""
-    if state is None or state.state != "running":
-        return False
-    return time.time() - state.updated < STALE_SECONDS
+def beats(state: State | None, now: float) -> bool:
+    """Whether the run has given a sign of life of late; ``now`` by the store's clock."""
+    return state is not None and state.state == "running" and now - state.heard < STALE_SECONDS

@@ -192,6 +192,7 @@ def record_submission(
         parallel=sweep.parallel,
         max_retries=sweep.max_retries,
         provenance=plan.code.provenance,
+        created=store.clock(),
     )
     store.write_run_records(submission, records)
     store.write_submission(submission, record)

@@ -64,7 +64,7 @@ def new_id() -> str:
 def new_record(
     submission: str, sweep: str, backend: str, arrays: Sequence[Mapping[str, Any]], **more: Any
 ) -> dict[str, Any]:
-    """A submission's record, made by this process now; ``more`` is kept with it."""
+    """A submission's record, made by this process now; ``more`` is kept with it, or instead."""
     return {
         "id": submission,
         "sweep": sweep,

@@ -73,7 +73,8 @@ class RunStatus:
         epoch, loss: last known.
         steps_per_second: since the start of the attempt.
         eta_seconds: until it has taken all steps, at that rate; None unless it is running.
-        started, updated: Unix seconds of the attempt's start and of the last sign of life.
+        started, updated: Unix seconds of the attempt's start, by its host's clock, and of the last
+            sign of life, by the store's.
         job: of SLURM, or HOST:PID elsewhere.
         node: where it runs or ran last.
         attempts: how many processes have worked on the run.
@@ -142,7 +143,7 @@ class _Surveyor:
         self._manifests = manifests
         self._sacct = sacct
         self._logs = RunLogs(store)
-        self._now = time.time()
+        self._now = store.clock()
         self._host = socket.gethostname()
         self._indexes = {m["name"]: _index(store, m) for m in manifests}
         self._states: dict[str, State] = {}
@@ -176,7 +177,7 @@ class _Surveyor:
 
     def _stale(self, run: str) -> bool:
         state = self._states[run]
-        return state.state == "running" and self._now - state.updated >= STALE_SECONDS
+        return state.state == "running" and self._now - state.heard >= STALE_SECONDS
 
     def _where(self, entry: Mapping[str, Any]) -> RunStatus:
         run, claim = entry["id"], self._claims.runs.get(entry["id"])
@@ -200,7 +201,7 @@ class _Surveyor:
             steps_per_second=rate,
             eta_seconds=left / rate if rate and name == "running" else None,
             started=state.started or None,
-            updated=state.updated,
+            updated=state.heard,
             job=state.job or (claim.job if claim else "") or f"{state.host}:{state.pid}",
             node=(claim.node if claim else "") or state.host,
             attempts=state.attempt,

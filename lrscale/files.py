@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
 import socket
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,10 +71,39 @@ def make_folder(path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in ``path``; None when there is no such file."""
     try:
-        value: dict[str, Any] = json.loads(path.read_bytes())
+        value: dict[str, Any] = json.loads(_read(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     return value
+
+
+def _read(path: Path) -> bytes:
+    """On NFS a file that another host has just replaced may be known here by its old handle, which
+    is good for nothing any more; the next look finds the new one."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return path.read_bytes()
+
+
+def clock_of(folder: Path) -> float:
+    """Now, in Unix seconds, by the clock that stamps the files of ``folder``.
+
+    On a network file system that is its server's, the only one that all hosts share: the time of
+    change of a file can be held against it wherever it was written. Where nothing may be written
+    it is this host's own.
+    """
+    probe = folder / f".clock.{socket.gethostname()}.{os.getpid()}"
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+        try:
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError:
+        return time.time()
 
 
 def _group_reads(folder: Path) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lrscale.errors import UserError
+from lrscale.files import clock_of
 
 
 @contextlib.contextmanager
@@ -69,7 +70,8 @@ def _acquire(path: Path) -> bool:
 def _drop_stale(path: Path, seconds: float) -> None:
     """Remove a lock that nobody has touched for so long."""
     with contextlib.suppress(FileNotFoundError):
-        if time.time() - path.stat().st_mtime > seconds:
+        touched = path.stat().st_mtime
+        if clock_of(path.parent) - touched > seconds:
             shutil.rmtree(path, ignore_errors=True)
 
 

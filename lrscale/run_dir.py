@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -66,8 +66,12 @@ class RunDir:
 
     def state(self) -> State | None:
         """None before the first attempt."""
+        try:
+            heard = self.state_path.stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         raw = read_json(self.state_path)
-        return None if raw is None else State.of(raw)
+        return None if raw is None else State.of(raw, heard)
 
     def summary(self) -> dict[str, Any] | None:
         return read_json(self.path / "summary.json")
@@ -117,7 +121,7 @@ class RunDir:
     def write_state(self, state: State) -> None:
         """Replace the state, stamped with the time, host and process. Raises Superseded."""
         self.check_current(state.attempt)
-        stamped = asdict(state) | {
+        stamped = state.record() | {
             "updated": time.time(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -169,7 +173,7 @@ class RunDir:
         self.withdraw()
         state = self.state()
         if state is not None and state.retries:
-            write_json(self.path / "state.json", asdict(replace(state, retries=0)))
+            write_json(self.state_path, replace(state, retries=0).record())
 
     def reset(self) -> None:
         """Forget every result and checkpoint, keep the configuration: the run starts afresh.

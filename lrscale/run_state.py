@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 RunState = Literal[
@@ -30,7 +30,8 @@ class State:
         resumed_from: the step that this attempt started from.
         epoch: passes over the data completed.
         loss: the last minibatch (or full-batch) loss seen; None before the first.
-        started, updated: Unix seconds of this attempt's start and last sign of life.
+        started, updated: Unix seconds of this attempt's start and last sign of life, by the clock
+            of its host.
         host, pid: where the attempt runs.
         job: Slurm job id such as ``123_4``; empty elsewhere.
         requeues: how often that job had been requeued when the attempt began.
@@ -39,6 +40,8 @@ class State:
             ``{"preempted": 3, "killed": 1}``.
         retries: how many earlier attempts in a row ended badly (killed, failed, timeout) without
             a checkpoint later than the one they began with; since a person asked last.
+        heard: Unix seconds of that last sign of life by the clock of the file system
+            (``files.clock_of``), since hosts' clocks differ; not on record, known to readers only.
     """
 
     state: RunState
@@ -57,11 +60,20 @@ class State:
     cause: str = ""
     interruptions: dict[str, int] = field(default_factory=dict)
     retries: int = 0
+    heard: float = field(default=0.0, compare=False)
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any]) -> State:
-        """From what a state file holds; a later version may have written more."""
-        return cls(**{name: value for name, value in raw.items() if name in cls.__annotations__})
+    def of(cls, raw: Mapping[str, Any], heard: float) -> State:
+        """From what a state file holds, which a later version may have written more into, and when
+        that was written."""
+        known = {name: value for name, value in raw.items() if name in cls.__annotations__}
+        return cls(**{**known, "heard": heard})
+
+    def record(self) -> dict[str, Any]:
+        """What a state file holds."""
+        record = asdict(self)
+        del record["heard"]
+        return record
 
 
 def next_state(

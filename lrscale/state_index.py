@@ -71,7 +71,7 @@ def read_states(store: Store, sweep: str, runs: Iterable[str]) -> StateIndex:
             entry = _read_state(path)
         if entry is not None:
             found[run] = entry
-    states = {run: State.of(raw) for run, (_, raw, _) in found.items()}
+    states = {run: State.of(raw, stamp[1] / 1e9) for run, (stamp, raw, _) in found.items()}
     lasting = {run for run, entry in found.items() if _kept(entry)}
     changed = lasting != kept.keys() or any(kept[run] is not found[run] for run in lasting)
     return StateIndex(states, store, sweep, found, changed)

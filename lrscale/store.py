@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from lrscale.errors import UserError
-from lrscale.files import read_json, write_json
+from lrscale.files import clock_of, read_json, write_json
 from lrscale.lock import hold
 from lrscale.run_dir import RunDir
 
@@ -175,6 +175,10 @@ class Store:
 
     def snapshot_dir(self, digest: str) -> Path:
         return self.root / "snapshots" / digest
+
+    def clock(self) -> float:
+        """Now, by the clock of ``State.heard``."""
+        return clock_of(self.root / "locks")
 
     @contextlib.contextmanager
     def lock(

@@ -45,11 +45,9 @@ def submit(
 def set_state(store: Store, run: str, state: str, age: float = 0.0) -> None:
     """As another process would have left it, ``age`` seconds ago."""
     store.run(run).create({"config": {}})
-    updated = time.time() - age
-    write_json(
-        store.run(run).path / "state.json",
-        vars(State(state, 1, updated=updated, job="7_0")),  # type: ignore[arg-type]
-    )
+    path = store.run(run).state_path
+    write_json(path, State(state, 1, job="7_0").record())  # type: ignore[arg-type]
+    os.utime(path, (time.time() - age,) * 2)
 
 
 def look(store: Store, *answers: list[QueueRow] | None) -> Claims:
@@ -216,6 +214,9 @@ def test_exactly_the_listed_elements_are_claimed(listed: set[int], count: int) -
     rows = [QueueRow(f"7_{i}", "PENDING", "n") for i in sorted(listed)]
 
     class Records:
+        def clock(self) -> float:
+            return time.time()
+
         def read_submissions(self, open_only: bool) -> dict[str, dict[str, Any]]:
             return {"id1": record}
 

@@ -83,12 +83,12 @@ def test_the_reason_of_a_failure_is_shown() -> None:
 def test_a_claimed_run_is_never_handed_over_again(
     state: str | None, checkpoint: bool, retry: set[str], force: bool, code: str
 ) -> None:
-    held = found(state, checkpoint, code, updated=50.0)
+    held = found(state, checkpoint, code, heard=50.0)
     assert decide(held, claim(since=100.0), "now", frozenset(retry), force).action == "queued"
 
 
 def test_an_element_no_longer_has_a_run_that_ended_in_it() -> None:
-    ended = found("failed", updated=200.0)
+    ended = found("failed", heard=200.0)
     assert decide(ended, claim(since=100.0), "now", frozenset({"failed"})).action == "retry"
     assert decide(ended, claim(since=100.0), "now").action == "skip"
 

@@ -44,9 +44,12 @@ def queue(store: Store, count: int = 1) -> str:
     return str(record["id"])
 
 
-def rewrite(store: Store, run: str, **values: Any) -> None:
+def rewrite(store: Store, run: str, heard: float | None = None, **values: Any) -> None:
+    """``heard``: when, if not when it was."""
     path = store.run(run).state_path
+    then = path.stat().st_mtime if heard is None else heard
     write_json(path, json.loads(path.read_text()) | values)
+    os.utime(path, (then, then))
 
 
 class Squeue:
@@ -75,7 +78,7 @@ def silent(make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(module, "SECOND_LOOK_SECONDS", 0.01)
     store = make_sweep(rates={"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "running"})
     queue(store)
-    rewrite(store, entries(store)[0], job="77", updated=time.time() - 2 * STALE_SECONDS)
+    rewrite(store, entries(store)[0], job="77", heard=time.time() - 2 * STALE_SECONDS)
     return store
 
 
@@ -101,7 +104,7 @@ def test_lost_after_two_answers_only(
 
 
 def test_a_heartbeat_counts_more_than_the_queue(silent: Store) -> None:
-    rewrite(silent, entries(silent)[0], updated=time.time())
+    rewrite(silent, entries(silent)[0], heard=time.time())
     squeue = Squeue([])
     assert look(silent, squeue)[0].state == "running"
     assert squeue.asked == 1
@@ -111,11 +114,40 @@ def test_a_heartbeat_between_the_two_answers(silent: Store) -> None:
     squeue = Squeue([])
 
     def answer(names: Sequence[str], mine: bool) -> list[QueueRow] | None:
-        rewrite(silent, entries(silent)[0], updated=time.time())
+        rewrite(silent, entries(silent)[0], heard=time.time())
         return squeue(names, mine)
 
     (run,) = survey(silent, [silent.read_sweep("demo")], answer, no_sacct).runs["demo"]
     assert (run.state, squeue.asked) == ("running", 2)
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_a_node_whose_clock_is_another(
+    silent: Store, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    """What counts is when the file system heard of a run."""
+    run, here = silent.run(entries(silent)[0]), time.time
+    state = run.state()
+    assert state is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: here() + ahead)
+        run.write_state(state)
+    (seen,) = look(silent, Squeue([]))
+    assert seen.state == "running"
+    assert seen.updated == pytest.approx(here(), abs=60)
+    rewrite(silent, run.id, heard=here() - 2 * STALE_SECONDS)
+    assert look(silent, Squeue([]))[0].state == "lost"
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_a_reader_whose_clock_is_another(
+    silent: Store, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    here = time.time
+    monkeypatch.setattr(time, "time", lambda: here() + ahead)
+    assert look(silent, Squeue([]))[0].state == "lost"
+    rewrite(silent, entries(silent)[0], heard=here())
+    assert look(silent, Squeue([]))[0].state == "running"
 
 
 def test_lost_once_its_submission_is_closed(silent: Store) -> None:
@@ -141,7 +173,7 @@ def test_a_local_process_that_is_gone(make_sweep: MakeSweep, host: str) -> None:
     process = subprocess.Popen(["true"])
     process.wait()
     (run,) = entries(store)
-    rewrite(store, run, pid=process.pid, updated=time.time() - 2 * STALE_SECONDS)
+    rewrite(store, run, pid=process.pid, heard=time.time() - 2 * STALE_SECONDS)
     if host == "elsewhere":
         rewrite(store, run, host="another-host")
     assert look(store, Squeue([]))[0].state == ("lost" if host == "here" else "silent")
@@ -220,12 +252,12 @@ def test_what_was_found_out_is_not_asked_again(make_sweep: MakeSweep) -> None:
         return {"77": JobEnd("TIMEOUT")}
 
     old = time.time() - 1000
-    rewrite(store, run, job="77", cause="killed by SIGKILL", updated=old)
+    rewrite(store, run, job="77", cause="killed by SIGKILL", heard=old)
     first, second = look(store, Squeue([]), sacct), look(store, Squeue([]), sacct)
     assert first == second
     assert first[0].failure == "time-out before the first checkpoint"
     assert len(asked) == 1
-    rewrite(store, run, job="77", cause="MemoryError", updated=old)  # failed once more
+    rewrite(store, run, job="77", cause="MemoryError", heard=old)  # failed once more
     assert look(store, Squeue([]), sacct)[0].failure == "host OOM"
 
 
@@ -254,7 +286,7 @@ def mixed(make_sweep: MakeSweep) -> Store:
     states = {("sgd", 0.1, seed): state for seed, state in enumerate(ends)}
     store = make_sweep(rates={"sgd": [0.1]}, seeds=range(8), states=states, epochs=1)
     for run in entries(store)[1:3]:
-        rewrite(store, run, updated=time.time() - 1000)  # no word of it is still to come
+        rewrite(store, run, heard=time.time() - 1000)  # no word of it is still to come
     return store
 
 
