@@ -7,16 +7,20 @@ one before it. Files are read with ``weights_only=True``, so that nothing in the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import re
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-from lrscale.files import write_bytes
+from lrscale.files import read_bytes, write_bytes
 
 KEEP = 2  # the newest, and the one before it in case the newest turns out damaged
+# On NFS a host may have an old listing for a minute, of files that another has long replaced.
+LISTINGS, LISTING_SECONDS = 16, 5.0
 _TEMPORARIES = ".checkpoint-*.tmp"
 
 
@@ -47,13 +51,24 @@ def load(
     """The newest checkpoint that is intact, as (step, state); None when there is none.
 
     Damaged ones are passed over with a warning, and those of steps after ``up_to`` silently.
+
+    Raises:
+        OSError: one cannot be read; or, time and again, has been replaced by the time it is.
     """
+    for _ in range(LISTINGS - 1):
+        with contextlib.suppress(FileNotFoundError):
+            return _newest(folder, device, up_to)
+        time.sleep(LISTING_SECONDS)
+    return _newest(folder, device, up_to)
+
+
+def _newest(folder: Path, device: Any, up_to: int | None) -> tuple[int, dict[str, Any]] | None:
     for path in checkpoints(folder):
         if up_to is not None and _step(path) > up_to:
             continue
         import torch  # where there is nothing to load it is not needed
 
-        content = path.read_bytes()
+        content = read_bytes(path)
         if hashlib.sha256(content).hexdigest()[:16] != path.stem.rpartition("-")[2]:
             warnings.warn(f"{path} is damaged; falling back to the one before it", stacklevel=2)
             continue

@@ -71,15 +71,18 @@ def make_folder(path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in ``path``; None when there is no such file."""
     try:
-        value: dict[str, Any] = json.loads(_read(path))
+        value: dict[str, Any] = json.loads(read_bytes(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     return value
 
 
-def _read(path: Path) -> bytes:
-    """On NFS a file that another host has just replaced may be known here by its old handle, which
-    is good for nothing any more; the next look finds the new one."""
+def read_bytes(path: Path) -> bytes:
+    """What is in ``path``.
+
+    On NFS a file that another host has just replaced may be known here by its old handle, which is
+    good for nothing any more: the next look finds the new one.
+    """
     try:
         return path.read_bytes()
     except OSError as error:

@@ -115,7 +115,8 @@ class RunDir:
 
     def check_current(self, attempt: int) -> None:
         """Raises Superseded when a later attempt has begun. Call before every durable write."""
-        if attempt != max(self._attempts(), default=0):  # listing asks the server on NFS
+        # A listing may be old on NFS, where opening a file asks the server: for the state as well.
+        if attempt != self.newest_attempt():
             raise Superseded(f"run {self.id}: attempt {attempt} was overtaken")
 
     def write_state(self, state: State) -> None:
