@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from launch.cluster import environment
@@ -165,12 +166,20 @@ def live_claims(
         second_look: seconds until squeue is asked again; 0 asks only once.
     """
     records = store.read_submissions(open_only=True)
-    read = states or (lambda run: store.run(run).state())
+    read = states or partial(state_of, store)
     claims = _look(records, squeue, read, store.clock())
     if claims.lost and second_look:
         time.sleep(second_look)
         claims = _look(records, squeue, read, store.clock())
     return claims
+
+
+def state_of(store: Store, run: str) -> State | None:
+    """None also where it cannot be read, of which nothing follows but for the run itself."""
+    try:
+        return store.run(run).state()
+    except OSError:
+        return None
 
 
 def _look(

@@ -98,7 +98,7 @@ def spare(store: Store, claims: Claims) -> Iterator[Spare]:
         run = store.run(path.name)
         needed.add(_snapshot(run))
         if run.id not in claims.runs:
-            yield from _of_run(run)
+            yield from _of_run(run, store.clock())
     submissions = store.read_submissions(open_only=True)
     live = [submissions[name] for name in submissions if name not in claims.over]
     needed |= {array["snapshot"] for record in live for array in record["arrays"]}
@@ -119,14 +119,14 @@ def _snapshot(run: RunDir) -> str:
         raise UserError(f"run {run.id} cannot be read, nothing was removed: {error}") from error
 
 
-def _of_run(run: RunDir) -> Iterator[Spare]:
+def _of_run(run: RunDir, now: float) -> Iterator[Spare]:
     state = run.state()
     if state is not None and state.state in FINISHED and run.summary() is not None:
         for path in checkpoint.checkpoints(run.path):
             yield _spare(OF_FINISHED, path)
         for path in run.joined():
             yield _spare(OF_ATTEMPTS, path)
-    if not beats(state):
+    if not beats(state, now):
         for path in _abandoned(run.path.glob(".*.tmp")):
             yield _spare(TEMPORARIES, path)
 

@@ -61,6 +61,8 @@ def _minutes_per_epoch(store: Store, runs: Iterable[str]) -> dict[tuple[str, Pla
     """Median over runs of one kind and place, per epoch, evaluation and start-up included."""
     found: dict[tuple[str, Place], list[float]] = {}
     for run in dict.fromkeys(runs):
+        if store.unreadable(run):
+            continue
         summary = store.run(run).summary()
         if summary and summary.get("epoch"):
             minutes = sum(summary["seconds"].values()) / 60 / summary["epoch"]

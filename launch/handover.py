@@ -17,7 +17,7 @@ from typing import Any
 from launch import cluster, submissions
 from launch import snapshot as snapshots
 from launch.backends import local, slurm
-from launch.claims import Claims, live_claims
+from launch.claims import Claims, live_claims, state_of
 from launch.duration import Place, expected_minutes
 from launch.layout import Estimate, Item, Layout, estimate, layout
 from launch.plan import Decision, decide
@@ -117,7 +117,7 @@ def make_plan(
 
 
 def _state(store: Store, found: Mapping[str, Found], run: str) -> Any:
-    return found[run].state if run in found else store.run(run).state()
+    return found[run].state if run in found else state_of(store, run)
 
 
 def _place(run: Run, on_slurm: bool) -> Place:

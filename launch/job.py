@@ -33,6 +33,8 @@ from lrscale.run_state import ENDED, FINISHED, State
 from lrscale.store import Store
 from lrscale.track.live import mirrored
 
+Records = Mapping[str, Mapping[str, Any]]  # run id to what its config.json holds
+
 EXIT_FAILED = 1
 EXIT_STOPPED = 143  # 128 + SIGTERM, as a process that a scheduler ends
 
@@ -51,12 +53,12 @@ class Task:
     """
 
     store: str
-    elements: Sequence[Mapping[str, Mapping[str, Any]]]
+    elements: Sequence[Records]
     concurrency: int = 1
     max_retries: int = MAX_RETRIES
 
     @property
-    def records(self) -> Mapping[str, Mapping[str, Any]]:
+    def records(self) -> Records:
         """The runs of the element that this process belongs to."""
         return self.elements[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
 
@@ -65,33 +67,42 @@ class Task:
         control = Control(job=cluster_job(), requeues=requeues())
         control.listen()
         store = Store(self.store)
-        for run_id, record in self.records.items():
+        unreadable = self._unreadable(store)
+        records = {run: r for run, r in self.records.items() if run not in unreadable}
+        for run_id, record in records.items():
             if not store.run(run_id).exists():
                 once_there_is_room(partial(store.run(run_id).create, record))
-        failed = self._run_all(store, control)
+        failed = unreadable + self._run_all(store, records, control)
         if control.stop:
-            self._leave(store, control)
+            self._leave(store, list(records), control)
         if failed:
             raise RunsFailed(f"failed: {', '.join(failed)}")
 
-    def _run_all(self, store: Store, control: Control) -> list[str]:
-        failed = [run for run in self.records if _failed_in(control.job, store.run(run).state())]
+    def _unreadable(self, store: Store) -> list[str]:
+        """Runs whose folders this process may not read: the log says so, and the others go on."""
+        found = {run: why for run in self.records if (why := store.unreadable(run))}
+        for run, why in found.items():
+            print(f"run {run[:8]} cannot be read: {why}", file=sys.stderr)
+        return list(found)
+
+    def _run_all(self, store: Store, records: Records, control: Control) -> list[str]:
+        failed = [run for run in records if _failed_in(control.job, store.run(run).state())]
         if len(self.records) == 1:
-            if not failed:
+            if records and not failed:
                 join_ranks()
-                (run_id,) = self.records
+                (run_id,) = records
                 execute(store, run_id, control)  # a failure keeps its own traceback in the log
             return failed
         from launch.pool import Slot, run_pool
 
         threads = int(os.environ.get("OMP_NUM_THREADS", "1")) // self.concurrency
-        waiting = {run: record for run, record in self.records.items() if run not in failed}
+        waiting = {run: record for run, record in records.items() if run not in failed}
         sharing = min(self.concurrency, len(waiting))
         slots = [Slot(threads=max(1, threads), sharing=sharing)] * self.concurrency
         codes = run_pool(store, waiting, slots, control, max_retries=self.max_retries)
         return failed + [run for run, code in codes.items() if code not in (0, EXIT_STOPPED)]
 
-    def _leave(self, store: Store, control: Control) -> None:
+    def _leave(self, store: Store, runs: Sequence[str], control: Control) -> None:
         """End this process; under Slurm settle what becomes of the runs first.
 
         A job that runs into its time limit is not requeued by Slurm itself, nor one that is told
@@ -100,7 +111,7 @@ class Task:
         first = os.environ.get("SLURM_PROCID", "0") == "0"
         if control.job and first:
             fate = fate_of(control.job)
-            if settle(store, self.records, control.job, fate, self.max_retries):
+            if settle(store, runs, control.job, fate, self.max_retries):
                 requeue(control.job)
         sys.stdout.flush()
         sys.stderr.flush()

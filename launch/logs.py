@@ -143,13 +143,13 @@ def _follow(store: Store, run: str, tails: dict[Path, Tail]) -> None:
     looked, over, waits = -QUEUE_SECONDS, False, ""
     while True:
         state = store.run(run).state()
-        began = _attempt(state) != attempt
+        began, alive = _attempt(state) != attempt, beats(state, store.clock())
         if began:
             attempt, waits = _attempt(state), ""
             _say(_headline(store, run))
-        if began or (not beats(state) and time.monotonic() - looked >= QUEUE_SECONDS):
+        if began or (not alive and time.monotonic() - looked >= QUEUE_SECONDS):
             claim = live_claims(store).runs.get(run)
-            over = not beats(state) and (claim is None or let_go(state, claim))
+            over = not alive and (claim is None or let_go(state, claim))
             files, looked = _files(store, run), time.monotonic()
             if not beats(state) and not over and waits != str(claim):
                 waits = str(claim)

@@ -63,6 +63,8 @@ def decide(
         force: start every run afresh.
     """
     state = found.state
+    if found.unreadable:
+        return Decision("skip", f"cannot be read: {found.unreadable}")
     if claim and not let_go(state, claim):
         return Decision("queued", str(claim))
     if state is None:

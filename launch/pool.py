@@ -20,7 +20,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from launch.job import EXIT_FAILED, EXIT_STOPPED, execute, execute_together, read_config, trainer
+from launch.job import (
+    EXIT_FAILED,
+    EXIT_STOPPED,
+    Records,
+    execute,
+    execute_together,
+    read_config,
+    trainer,
+)
 from launch.requeue import MAX_RETRIES, cause_of_death, may_go_on
 from lrscale.attempt import record_end
 from lrscale.control import Control, StopReason
@@ -31,7 +39,6 @@ from lrscale.run_state import ENDED
 from lrscale.store import Store
 
 Report = Callable[[str, str], None]  # event (start, end), run id
-Records = Mapping[str, Mapping[str, Any]]
 
 POLL_SECONDS = 0.005  # between two looks at the children; a look costs microseconds
 HUGE_PAGES_FROM = 100  # runs of a pool: moving there takes about a second
@@ -242,7 +249,7 @@ def _fork(
     store: Store, runs: Sequence[str], records: Records, slot: Slot, control: Control
 ) -> _Child:
     _flush()
-    attempts = {run: store.run(run).newest_attempt() for run in runs}
+    attempts = {run: _newest_attempt(store.run(run)) for run in runs}
     pid = os.fork()
     if pid:
         return _Child(runs, slot, pid, attempts)
@@ -257,6 +264,13 @@ def _fork(
     finally:
         _flush()
         os._exit(code)
+
+
+def _newest_attempt(run_dir: RunDir) -> int:
+    try:
+        return run_dir.newest_attempt()
+    except OSError:  # its process will say why
+        return 0
 
 
 def _log_traceback() -> None:

@@ -163,13 +163,18 @@ def record_deaths(runs: Sequence[RunDir], job: str, fate: Fate, code: int) -> No
     for run, state in begun:
         if state.state == "running":
             ended: RunState = "timeout" if fate == "timeout" else "killed"
-            record_end(run, ended, cause_of_death(128 - code), job, requeues())
+            record_end(run, ended, cause_of_death(_signed(code)), job, requeues())
     if begun or not code:
         return
     for run, attempt in waiting if code < 128 else waiting[:1]:
         ended = _before_it_began(code)
-        cause = f"{cause_of_death(-code if code < 128 else 128 - code)}, before it could begin"
+        cause = f"{cause_of_death(_signed(code))}, before it could begin"
         record_end(run, ended, cause, job, requeues(), since=attempt)
+
+
+def _signed(code: int) -> int:
+    """A shell's exit code as ``subprocess`` has it."""
+    return code if code <= 128 else 128 - code
 
 
 def _before_it_began(code: int) -> RunState:
@@ -193,6 +198,7 @@ def main(argv: Sequence[str]) -> int:
     fate = fate_of(job)
     if fate in ("requeued", "preempted", "unknown"):
         return 0  # the scheduler brings it back, or the same command does
+    element = [run for run in element if not store.unreadable(run)]
     records = store.read_run_records(submission)
 
     def account() -> bool:

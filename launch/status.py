@@ -33,8 +33,11 @@ TABLE_ROWS = 40  # all of them are in --json
 FIXED_LINES = 4  # of the live table's screen: headline, frame, last line
 # States in which nothing more happens unless somebody does something.
 AT_REST = frozenset(
-    {"done", "diverged", "failed", "cancelled", "missing", "lost", "paused", "interrupted"}
-)
+    {
+        "done", "diverged", "failed", "cancelled", "missing", "lost", "unreadable", "paused",
+        "interrupted",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

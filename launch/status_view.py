@@ -16,6 +16,7 @@ from launch.survey import STATES, RunStatus
 COLOURS = {
     "failed": "red",
     "lost": "red",
+    "unreadable": "red",
     "silent": "yellow",
     "running": "cyan",
     "diverged": "magenta",

@@ -40,11 +40,13 @@ class Found:
         has_checkpoint: whether there is something to resume from; only looked up for runs that
             began and are not finished.
         record: what ``config.json`` holds (``config``, ``snapshot``, ``code``); empty without.
+        unreadable: why none of it can be read; empty where it can.
     """
 
     state: State | None = None
     has_checkpoint: bool = False
     record: Mapping[str, Any] = field(default_factory=dict)
+    unreadable: str = ""
 
     @property
     def code(self) -> str:
@@ -128,6 +130,9 @@ def survey(store: Store, runs: Iterable[str]) -> dict[str, Found]:
 
 
 def _found(store: Store, run: str) -> Found:
+    why = store.unreadable(run)
+    if why:
+        return Found(unreadable=why)
     run_dir = store.run(run)
     state = run_dir.state()
     record = run_dir.record() if run_dir.exists() else {}

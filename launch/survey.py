@@ -7,6 +7,7 @@ States are those of the run store, and:
     silent   running, but without a sign of life for a while; perhaps still alive
     lost     running when last heard of, and gone: its process or its job is no more, of which
              squeue must have answered twice
+    unreadable  in the store, but not for who asks
 
 A job that ended badly before its runs could begin counts as failed.
 """
@@ -43,6 +44,7 @@ from lrscale.store import Store
 STATES = (
     "failed",
     "lost",
+    "unreadable",
     "silent",
     "running",
     "diverged",
@@ -59,6 +61,7 @@ STATES = (
 EXPLAINED = frozenset(
     {"failed", "lost", "diverged", "timeout", "killed"}
 )  # the question why is asked
+UNREADABLE_ADVICE = "as the store's owner: ls -ld of that path and what it lies in, chmod or chown"
 SETTLED_SECONDS = 120.0  # after which logs and accounting have said what they will
 
 
@@ -147,8 +150,10 @@ class _Surveyor:
         self._host = socket.gethostname()
         self._indexes = {m["name"]: _index(store, m) for m in manifests}
         self._states: dict[str, State] = {}
+        self._unreadable: dict[str, str] = {}
         for index in self._indexes.values():
             self._states |= index.states
+            self._unreadable |= index.unreadable
         self._claims = self._claimed(squeue)
 
     def survey(self) -> Survey:
@@ -182,6 +187,14 @@ class _Surveyor:
     def _where(self, entry: Mapping[str, Any]) -> RunStatus:
         run, claim = entry["id"], self._claims.runs.get(entry["id"])
         known = RunStatus(run, entry["arm"], entry["seed"], entry["point"], "missing")
+        if run in self._unreadable:
+            return replace(
+                known,
+                state="unreadable",
+                cause=self._unreadable[run],
+                failure="run folder unreadable",
+                advice=UNREADABLE_ADVICE,
+            )
         state = self._states.get(run)
         if state is None:
             if claim is None:

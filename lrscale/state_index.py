@@ -31,9 +31,11 @@ class StateIndex:
 
     Attributes:
         states: by run id.
+        unreadable: run id to why nothing of it can be read.
     """
 
     states: dict[str, State]
+    unreadable: dict[str, str]
     _store: Store
     _sweep: str
     _entries: dict[str, Entry]
@@ -64,17 +66,22 @@ def read_states(store: Store, sweep: str, runs: Iterable[str]) -> StateIndex:
     """The states of a sweep's runs: opens the index, and one file of each run that is not in it."""
     kept = _read(store, sweep)
     found: dict[str, Entry] = {}
+    unreadable: dict[str, str] = {}
     for run in store.known_runs(runs):
         path = store.run(run).state_path
         entry = kept.get(run)
-        if entry is None or entry[0] != _stamp(path):
-            entry = _read_state(path)
+        try:
+            if entry is None or entry[0] != _stamp(path):
+                entry = _read_state(path)
+        except OSError as error:
+            unreadable[run] = f"{error.filename}: {error.strerror}"
+            continue
         if entry is not None:
             found[run] = entry
     states = {run: State.of(raw, stamp[1] / 1e9) for run, (stamp, raw, _) in found.items()}
     lasting = {run for run, entry in found.items() if _kept(entry)}
     changed = lasting != kept.keys() or any(kept[run] is not found[run] for run in lasting)
-    return StateIndex(states, store, sweep, found, changed)
+    return StateIndex(states, unreadable, store, sweep, found, changed)
 
 
 def _kept(entry: Entry) -> bool:
@@ -96,7 +103,7 @@ def _read_state(path: Path) -> Entry | None:
 def _stamp(path: Path) -> Stamp | None:
     try:
         found = os.stat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return [found.st_ino, found.st_mtime_ns, found.st_size]
 

@@ -90,13 +90,30 @@ class Store:
         return RunDir(self.root / "runs" / run_id[:2] / run_id)
 
     def known_runs(self, runs: Iterable[str]) -> set[str]:
-        """Those of ``runs`` that have a folder: one listing a shard, not one look-up a run."""
+        """Those of ``runs`` that have a folder: one listing a shard, not one look-up a run. Of a
+        shard that cannot be listed all, so that whoever looks at them learns why."""
         wanted = set(runs)
         known: set[str] = set()
         for shard in {run[:2] for run in wanted}:
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 known.update(os.listdir(self.root / "runs" / shard))
+            except FileNotFoundError:
+                continue
+            except OSError:
+                known.update(run for run in wanted if run[:2] == shard)
         return known & wanted
+
+    def unreadable(self, run_id: str) -> str:
+        """Why what a run has left cannot be read, such as ``/…: Permission denied``; empty where
+        it can, or where there is nothing."""
+        run_dir = self.run(run_id)
+        try:
+            if run_dir.exists():
+                run_dir.record()
+            run_dir.state()
+        except OSError as error:
+            return f"{error.filename}: {error.strerror}"
+        return ""
 
     def find_run(self, prefix: str) -> str:
         """The one run id that starts with ``prefix``. Raises UserError for none or several."""

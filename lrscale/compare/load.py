@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def load_runs(store: Store, manifest: Mapping[str, Any]) -> pd.DataFrame:
     """
     if not manifest["runs"]:
         raise UserError(f"sweep '{manifest['name']}' has no runs")
-    rows = [_row(store.run(entry["id"]), entry) for entry in manifest["runs"]]
+    rows = [_row_of(store, entry) for entry in manifest["runs"]]
     frame: pd.DataFrame = pd.DataFrame(rows)
     return frame
 
@@ -136,8 +137,16 @@ def point_key(point: Mapping[str, Any]) -> str:
     return json.dumps(flatten(point), sort_keys=True)
 
 
-def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
-    state = run.state()
+def _row_of(store: Store, entry: Mapping[str, Any]) -> dict[str, Any]:
+    run = entry["id"]
+    if why := store.unreadable(run):
+        warnings.warn(f"run {run[:8]} cannot be read and counts as missing: {why}", stacklevel=2)
+        return _row(None, entry)
+    return _row(store.run(run), entry)
+
+
+def _row(run: RunDir | None, entry: Mapping[str, Any]) -> dict[str, Any]:
+    state = run.state() if run else None
     point = flatten(entry["point"])
     row: dict[str, Any] = {
         "id": entry["id"],
@@ -151,7 +160,7 @@ def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
         "ended": state.updated if state and state.state in FINISHED else None,
     }
     config: dict[str, Any] = {}
-    if run.exists():
+    if run and run.exists():
         record = run.record()
         config = flatten(record["config"])
         code = record.get("code") or {}
@@ -160,7 +169,7 @@ def _row(run: RunDir, entry: Mapping[str, Any]) -> dict[str, Any]:
             named = (f"{plugin['name']} {plugin['digest'][:10]}" for plugin in record["plugins"])
             row |= {"plugins": ", ".join(named), "measure": json.dumps(record["measure"])}
     row |= {f"config.{key}": value for key, value in {**config, **point}.items()}
-    summary = run.summary() if row["state"] in FINISHED else None
+    summary = run.summary() if run and row["state"] in FINISHED else None
     return row | (_results(summary) if summary else {})
 
 
