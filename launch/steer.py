@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from launch import steering, terminal
+from launch.claims import state_of
 from launch.cluster import environment
 from launch.selection import add_arguments, configs, selection
 from launch.steering import Step
@@ -89,7 +90,7 @@ def _ended(store: Store, found: Survey) -> Callable[[str], bool]:
 
     def ended(run: str) -> bool:
         if run not in known:  # of an element, but no longer of the sweep
-            state = store.run(run).state()
+            state = state_of(store, run)
             known[run] = state is not None and state.state in ENDED
         return known[run]
 

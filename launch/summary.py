@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.backends import local
+from launch.claims import state_of
 from launch.handover import Plan
 from launch.layout import Estimate
 from launch.preflight import Checked, Run, label
@@ -117,15 +118,15 @@ def run_table(runs: Sequence[Run], plan: Plan) -> Group:
 
 def unfinished(store: Store, runs: Sequence[Run]) -> list[Run]:
     """Those of ``runs`` that have not ended, well or badly."""
-    states = ((run, store.run(run.id).state()) for run in runs)
+    states = ((run, state_of(store, run.id)) for run in runs)
     return [run for run, state in states if state is None or state.state not in ENDED]
 
 
 def finish(store: Store, sweep: str, runs: Sequence[Run], console: Console) -> int:
     """Failures, then the comparison; the command's exit code."""
-    failed = [run for run in runs if (s := store.run(run.id).state()) and s.state == "failed"]
+    failed = [run for run in runs if (s := state_of(store, run.id)) and s.state == "failed"]
     for run in failed[:MAX_ROWS]:
-        state = store.run(run.id).state()
+        state = state_of(store, run.id)
         log = store.run(run.id).log_path
         console.print(f"failed: {label(run)}: {state.cause if state else ''} (log: {log})")
     from launch import report  # with pandas: only now, that planning a sweep starts fast

@@ -201,7 +201,7 @@ def test_a_run_that_is_tried_again(make_sweep: MakeSweep) -> None:
     queue(store)
     rows = [QueueRow(f"77_{i}", "PENDING", "demo.x.0", "", "Priority") for i in range(3)]
     assert [run.state for run in look(store, Squeue(rows))] == ["queued", "queued", "done"]
-    rewrite(store, entries(store)[0], updated=time.time() + 1)
+    rewrite(store, entries(store)[0], heard=time.time() + 1)
     assert [run.state for run in look(store, Squeue(rows))] == ["failed", "queued", "done"]
 
 
