@@ -43,7 +43,9 @@ def attach_sheets(store: Store, comparison: Comparison) -> Comparison:
 
 
 def load_evaluations(store: Store, run_id: str) -> list[Mapping[str, Any]]:
-    """What a run has on record of each evaluation."""
+    """What a run has on record of each evaluation; nothing of one that cannot be read."""
+    if store.unreadable(run_id):
+        return []
     return [record for record in store.run(run_id).metrics() if record["kind"] == "epoch"]
 
 

@@ -120,7 +120,7 @@ def load_gd(store: Store, comparison: Comparison) -> list[GDRun]:
     planned = runs.groupby(["arm", "point"])["id"].transform("size")
     for row in runs.assign(planned=planned).to_dict("records"):
         run = store.run(row["id"])
-        if not run.exists():
+        if store.unreadable(run.id) or not run.exists():
             continue
         records = [r for r in run.metrics() if r["kind"] == "epoch"]
         if not records:
