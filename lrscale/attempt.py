@@ -115,14 +115,16 @@ class Attempt:
         number = once_there_is_room(run_dir.begin, lambda: control.stop is not None)
         before = run_dir.metrics()
         step, saved = checkpoint.load(run_dir.path, up_to=recorded(before)) or (0, None)
-        self._metrics = run_dir.open_metrics(number, step)
+        evaluations = [r for r in before if r["kind"] == "epoch" and r["step"] <= step]
+        evaluation = max(evaluations, key=lambda r: int(r["step"]), default=None)
+        evaluated = evaluation["step"] if evaluation is not None else -1
+        self._metrics = run_dir.open_metrics(number, step, evaluated)
         earlier = run_dir.state()
         self._state = next_state(earlier, number, step, control.job, control.requeues)
         with despite_full_disk():
             run_dir.write_state(self._state)
         self._heed_requests()
-        evaluations = [r for r in before if r["kind"] == "epoch" and r["step"] <= step]
-        return step, saved, max(evaluations, key=lambda r: int(r["step"]), default=None)
+        return step, saved, evaluation
 
     # --- while it runs
 

@@ -129,10 +129,19 @@ class RunDir:
         }
         write_json(self.state_path, stamped)
 
-    def open_metrics(self, attempt: int, resumed_from: int) -> MetricsWriter:
-        """The attempt's own metrics file; ``resumed_from`` is the step it starts after."""
+    def open_metrics(
+        self, attempt: int, resumed_from: int, evaluated: int | None = None
+    ) -> MetricsWriter:
+        """The attempt's own metrics file.
+
+        Args:
+            resumed_from: the step it starts after.
+            evaluated: the step of the last evaluation that it takes over; it repeats later ones.
+                None for that of ``resumed_from``.
+        """
         writer = MetricsWriter(self._metrics_path(attempt))
-        writer.write({"kind": "attempt", "attempt": attempt, "step": resumed_from})
+        begun = {"kind": "attempt", "attempt": attempt, "step": resumed_from}
+        writer.write(begun if evaluated is None else begun | {"evaluated": evaluated})
         return writer
 
     def finish(
@@ -193,7 +202,9 @@ class RunDir:
         """All records in order, each step once, whatever was interrupted; or those as the
         attempt ``up_to`` knows them, whatever one that overtakes it records by now.
 
-        An attempt that resumed from step s replaces what earlier attempts recorded after s.
+        An attempt that resumed from step s replaces what earlier attempts recorded after s, and
+        the evaluation of s itself where that was not on record yet when it began: one that it
+        has overtaken may still add it.
         A torn last line (a kill while writing) is left out: it lies after the checkpoint.
         """
         state = self.state()
@@ -205,7 +216,7 @@ class RunDir:
                 break
             for record in _read_lines(self._metrics_path(attempt)):
                 if record["kind"] == "attempt":
-                    kept = [cut for old in kept if (cut := _until(old, record["step"]))]
+                    kept = [cut for old in kept if (cut := _taken_over(old, record))]
                 else:
                     kept.append(record)
         return kept
@@ -265,6 +276,13 @@ def _read_lines(path: Path) -> Iterable[dict[str, Any]]:
             yield json.loads(line)
         except json.JSONDecodeError:
             return
+
+
+def _taken_over(record: dict[str, Any], by: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What an attempt that begins has of an earlier record."""
+    if record["kind"] == "epoch" and record["step"] > by.get("evaluated", by["step"]):
+        return None
+    return _until(record, by["step"])
 
 
 def _until(record: dict[str, Any], step: int) -> dict[str, Any] | None:

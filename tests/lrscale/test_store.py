@@ -67,6 +67,20 @@ def work(run: RunDir, resumed_from: int, steps: int, chunk: int) -> None:
     metrics.close()
 
 
+def test_what_an_overtaken_attempt_adds_late_counts_once(run_dir: RunDir) -> None:
+    """Its evaluation of the very step that its successor began with, and has repeated."""
+    evaluation = {"kind": "epoch", "step": 2, "epoch": 1}
+    first = run_dir.open_metrics(run_dir.begin(), 0, -1)
+    first.write({"kind": "steps", "step": 2, "loss": [1.0, 0.5], "lr": [0.1, 0.1]})
+    first.flush()
+    second = run_dir.open_metrics(run_dir.begin(), 2, -1)
+    second.write(evaluation)
+    second.close()
+    first.write(evaluation)
+    first.close()
+    assert [record["kind"] for record in run_dir.metrics()] == ["steps", "epoch"]
+
+
 def steps_of(records: list[dict[str, Any]]) -> list[tuple[int, float]]:
     """(step, loss), expanded in the order of the records."""
     return [
