@@ -151,7 +151,7 @@ def _follow(store: Store, run: str, tails: dict[Path, Tail]) -> None:
             claim = live_claims(store).runs.get(run)
             over = not alive and (claim is None or let_go(state, claim))
             files, looked = _files(store, run), time.monotonic()
-            if not beats(state) and not over and waits != str(claim):
+            if not alive and not over and waits != str(claim):
                 waits = str(claim)
                 _say(f"run {run[:8]}: {waits}")
         for rank, path in files.items():
