@@ -16,7 +16,7 @@ from lrscale.compare.curves import MOST, Line, Lines, band, load_groups, load_li
 from lrscale.compare.load import Metric
 from lrscale.compare.profiles import Profile
 from lrscale.compare.provenance import is_rate
-from lrscale.compare.searches import searches
+from lrscale.compare.searches import RandomSearch, searches
 from lrscale.compare.sensitivity import TOLERANCE, Sensitivity, at_best, rates_of, sensitivity
 from lrscale.store import Store
 
@@ -35,9 +35,9 @@ def charts(store: Store, comparison: Comparison) -> list[Chart]:
         *(_curves(shown, measure) for measure in measures if _recorded(shown, measure)),
         *_sensitivity(c),
         *_spreads(c),
-        *(_heat_map(view, c) for view in views.heat_maps(c)),
-        *(_parallel(view, c) for view in views.trials(c)),
-        *_searches(c),
+        *(heat_map_chart(view, c) for view in views.heat_maps(c)),
+        *(trials_chart(view, c) for view in views.trials(c)),
+        *search_charts(searches(c), c),
         *map(_profile, c.profiles),
     ]
 
@@ -183,7 +183,8 @@ def _spreads(c: Comparison) -> list[Chart]:
     return made
 
 
-def _heat_map(view: views.HeatMap, c: Comparison) -> Chart:
+def heat_map_chart(view: views.HeatMap, c: Comparison) -> Chart:
+    """The final metric over a grid of two keys, bright for good."""
     label = views.label_of(c.metric.select)
     return {
         "kind": "heat",
@@ -203,7 +204,8 @@ def _of(group: str, c: Comparison, text: str) -> str:
     return f"{group}: {text}" if len(c.groups) > 1 else text[0].upper() + text[1:]
 
 
-def _parallel(view: views.Trials, c: Comparison) -> Chart:
+def trials_chart(view: views.Trials, c: Comparison) -> Chart:
+    """The trials of a random search in parallel coordinates."""
     return {
         "kind": "parallel",
         "title": _of(view.group, c, f"{len(view.rows)} trials"),
@@ -222,9 +224,9 @@ def _parallel(view: views.Trials, c: Comparison) -> Chart:
     }
 
 
-def _searches(c: Comparison) -> list[Chart]:
+def search_charts(found: Sequence[RandomSearch], c: Comparison) -> list[Chart]:
     """The expected best of k against k; grids of the same space as points."""
-    found = [search for search in searches(c) if search.best]
+    found = [search for search in found if search.best]
     if not found:
         return []
     unit = views.unit_of(c.metric.report)

@@ -79,11 +79,11 @@ def load_groups(comparison: Comparison, most: int | None = MOST) -> list[tuple[s
     """Label and points of the ``most`` best groups, in the order of their names; by default of
     those that figures show."""
     c = comparison
-    names = [_name(point, c.by) for point in c.points.to_dict("records")]
+    places: dict[tuple[Any, ...], list[int]] = {}
+    for i, point in enumerate(c.points.to_dict("records")):
+        places.setdefault(tuple(_name(point, c.by)), []).append(i)
     best = sorted(c.groups.iloc[:most].to_dict("records"), key=lambda row: _name(row, c.by))
-    return [
-        (place(row, c.by), c.points[[name == _name(row, c.by) for name in names]]) for row in best
-    ]
+    return [(place(row, c.by), c.points.iloc[places[tuple(_name(row, c.by))]]) for row in best]
 
 
 def band(line: Line, x: str, y: str) -> pd.DataFrame | None:

@@ -11,6 +11,8 @@ from rich.table import Table
 from lrscale.compare.comparison import Comparison
 from lrscale.compare.sheet import Sheet
 
+# Columns of words, not of numbers.
+WORDS = ("chosen", "runs", "verdict", "remark", "open ends", "divergence edge")
 ROWS = 30  # longer tables are cut there, and whole in the files
 
 
@@ -37,10 +39,10 @@ def print_report(comparison: Comparison, sheets: Sequence[Sheet], console: Conso
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Numbers keep to one line; what is chosen and the runs' states may wrap."""
+    """Numbers keep to one line; words may wrap."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in headers:
-        wraps = header in ("chosen", "runs")
+        wraps = header in WORDS
         made.add_column(
             header.replace(" ", "\n", 1), no_wrap=not wraps, min_width=11 if wraps else None
         )

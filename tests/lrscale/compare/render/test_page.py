@@ -13,11 +13,14 @@ import pandas as pd
 import pytest
 from browser import Tab
 
-from lrscale.compare.charts import charts
+from lrscale.compare.best_of import best_of
+from lrscale.compare.charts import charts, heat_map_chart, search_charts, trials_chart
 from lrscale.compare.comparison import compare
 from lrscale.compare.load import load_runs
 from lrscale.compare.render.cells import sheets
 from lrscale.compare.render.html import configurations, page
+from lrscale.compare.searches import GridSearch, RandomSearch
+from lrscale.compare.views import HeatMap, TrialAxis, Trials
 from lrscale.store import Store
 
 MakeSweep = Callable[..., Store]
@@ -106,6 +109,33 @@ def test_figures_answer_the_pointer(tab: Tab) -> None:
     before = marks.count()
     figure.locator("button.key").nth(0).click()
     assert 0 < marks.count() < before
+    assert tab.complaints == []
+
+
+def test_heat_maps_trials_and_searches_answer_as_well(
+    make_sweep: MakeSweep, tmp_path: Path, browser: Any
+) -> None:
+    store = make_sweep({"sgd": [0.1]}, seeds=[0])
+    manifest = store.read_sweep("demo")
+    c = compare(load_runs(store, manifest), manifest)
+    view = HeatMap("a", "lr", "width", ["1", "2"], ["3"], [[50.0, None]], [["50.0", "diverged"]])
+    axes = [TrialAxis("lr", "log", []), TrialAxis("accuracy (%)", "nines", [])]
+    trial = Trials("a", axes, [[0.1, 50.0], [1.0, 99.0]], ["lr 0.1: 50.0", "lr 1: 99.0"])
+    best = best_of([0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8], "max", [1, 2])
+    search = RandomSearch("random", 4, best, "", [GridSearch("grid", 3, 0.7, "")])
+    drawn = [heat_map_chart(view, c), trials_chart(trial, c), *search_charts([search], c)]
+    made = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    path = tmp_path / "points.html"
+    path.write_text(page(c, [], drawn, {}, made), encoding="utf-8")
+    tab = Tab(browser, path, *DESK)
+    assert tab.page.locator("button.axis").count() == 0
+    tab.page.locator("svg.plot rect").nth(1).hover(force=True)
+    assert tab.texts("#tip div") == ["lr 2, width 3", "validation accuracy (%): diverged"]
+    figure = tab.page.locator("figure").nth(2)
+    marks = figure.locator("circle.dot")
+    marks.nth(2).hover(force=True)  # of the random search there are two
+    assert tab.texts("#tip div")[::3] == ["grid", "the best of a grid of 3 points"]
+    assert tab.page.locator("polyline.trial").count() == 2
     assert tab.complaints == []
 
 
