@@ -47,9 +47,9 @@ def heat_map_figure(maps: Sequence[HeatMap], c: Comparison) -> Figure | None:
     """A panel a group, all in one scale of colours, bright for good; grey where there is none."""
     if not maps:
         return None
-    columns = min(len(maps), 3)
-    rows = -(-len(maps) // columns)
     wide, high = max(len(m.xs) for m in maps), max(len(m.ys) for m in maps)
+    columns = min(len(maps), max(1, 13 // wide))  # as many as a page has room for
+    rows = -(-len(maps) // columns)
     size = (columns * max(2.6, 0.72 * wide + 1.0) + 1.3, rows * (0.5 * high + 1.1) + 0.9)
     figure = Figure(figsize=(max(5.5, size[0]), size[1]), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -60,7 +60,7 @@ def heat_map_figure(maps: Sequence[HeatMap], c: Comparison) -> Figure | None:
     for axes in panels[len(maps) :]:
         axes.set_visible(False)
     label = f"final {label_of(c.metric.select)}"
-    figure.colorbar(ScalarMappable(norm, colours), ax=panels, label=label)
+    figure.colorbar(ScalarMappable(norm, colours), ax=panels, label=label, pad=0.02)
     return figure
 
 

@@ -15,7 +15,7 @@ from lrscale.compare.curves import load_groups
 from lrscale.compare.provenance import is_rate
 from lrscale.compare.sensitivity import TOLERANCE, at_best, rates_of, sensitivity
 from lrscale.compare.sensitivity_sheet import sensitivity_sheet
-from lrscale.compare.style import legend, looks, scale
+from lrscale.compare.style import legend, looks, plain_if_short, scale
 from lrscale.compare.views import label_of, unit_of
 
 Look = Mapping[str, Any]
@@ -39,6 +39,7 @@ def rate_figure(comparison: Comparison) -> Figure | None:
             if len(best):
                 _draw_rates(axes, best, rate, measure, {**look, "label": label}, c)
         axes.set_xscale("log")
+        plain_if_short(axes.xaxis)
         axes.set_xlabel(f"{plain(rate)} (log scale)")
     scale(panels[0], plain(measure))
     panels[0].set_ylabel(f"final {label_of(measure)}")

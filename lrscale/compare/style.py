@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -103,11 +104,16 @@ def scale(axes: Axes, measure: str) -> None:
     if not measure.endswith("loss"):
         return
     axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    if high < 100 * low:  # plain numbers where it spans less than two decades
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
+    plain_if_short(axes.yaxis)
+
+
+def plain_if_short(axis: Axis) -> None:
+    """Plain numbers on a log axis that spans less than two decades."""
+    low, high = axis.get_view_interval()
+    if high < 100 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
 
 
 def nines(accuracy: Numbers) -> Numbers:

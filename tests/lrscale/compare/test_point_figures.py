@@ -17,7 +17,7 @@ from lrscale.compare.point_figures import (
     trials_figure,
 )
 from lrscale.compare.searches import GridSearch, RandomSearch
-from lrscale.compare.style import ticks_between
+from lrscale.compare.style import plain_if_short, ticks_between
 from lrscale.compare.views import FEW, HeatMap, Spread, TrialAxis, Trials, over_seeds, scale_of
 from lrscale.store import Store
 
@@ -124,3 +124,16 @@ def test_ticks_lie_between_the_ends() -> None:
     ]
     for kind, low, high, ticks in expected:
         assert ticks_between(kind, low, high) == pytest.approx(ticks)
+
+
+def test_a_short_log_axis_has_plain_numbers() -> None:
+    for high, marks in ((0.8, ["0.02", "0.05", "0.1", "0.2", "0.5"]), (10.0, [])):
+        figure = Figure()
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        axes.set_xlim(0.0125, high)
+        plain_if_short(axes.xaxis)
+        figure.draw_without_rendering()
+        texts = [label.get_text() for label in axes.get_xticklabels()]
+        assert set(marks) <= set(texts)
+        assert ("0.1" in texts) == bool(marks)
