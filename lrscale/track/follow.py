@@ -22,7 +22,7 @@ from lrscale.track.server import Held, Server, first_line
 
 LOOK_SECONDS = 10.0  # between two looks at the run's folder
 TOUCH_SECONDS = 60.0  # between two touches of the lock
-SHARE = 0.005  # of a core, at most, goes into looking
+SHARE = 0.003  # of a core, at most, goes into looking
 CLAIM_SECONDS = 3600.0  # to wait for a publisher, or another attempt's mirror, to let go
 
 

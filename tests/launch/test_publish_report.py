@@ -234,6 +234,7 @@ def test_at_a_terminal_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     ("operation", "kind", "times"),
     [
         ("upsertView", "cut", 1),  # it was made, and nobody was told
+        ("upsertView", 429, 1),
         ("CreateArtifact.*|storage", 409, 2),
         ("storage", "cut", 2),
     ],
@@ -256,6 +257,29 @@ def test_faults_leave_no_second_one(
     assert fault.met == times
     run = compared(wandb_server, project)
     assert content(wandb_server, run, "figures/curves").startswith(b"\x89PNG")
+    the_report(wandb_server, project)
+
+
+@pytest.mark.usefixtures("_one_figure")
+def test_a_server_that_hangs_is_given_up(
+    make_sweep: MakeSweep,
+    wandb_server: WandbServer,
+    project: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    store = make_sweep({"sgd": [0.1]}, seeds=[0])
+    assert send(store) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("lrscale.track.mirror.CLOSE_SECONDS", 1.0)
+        patch.setattr(summary, "TRIES", 1)
+        wandb_server.fail("storage", "hang", 1000)
+        assert send(store, "--report") == 2
+    assert "the tables did not arrive" in capfd.readouterr().err
+    assert wandb_server.views(project) == []
+    wandb_server.faults.clear()
+    assert send(store, "--report") == 0
+    compared(wandb_server, project)
     the_report(wandb_server, project)
 
 
