@@ -24,7 +24,8 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_page_is_what_its_runs_say(file: Path) -> None:
     work = study.Work(file.relative_to(ROOT), study.read_study(file))
     page = work.page.read_text()
-    assert page == study.render(work)
+    again = f"{work.command} --page writes it anew"
+    assert page == study.render(work), again
     for target in re.findall(r"\]\(([^)#:]+)\)", page):
         assert (work.page.parent / target).exists(), target
     shown = {work.page.parent / target for target in re.findall(r"\]\(([^)]+)\)", page)}
