@@ -7,6 +7,7 @@ States are those of the run store, and:
     silent   running, but without a sign of life for a while; perhaps still alive
     lost     running when last heard of, and gone: its process or its job is no more, of which
              squeue must have answered twice
+    cancelled  by a person, also where that happened in the queue and only the accounting knows
     unreadable  in the store, but not for who asks
 
 A job that ended badly before its runs could begin counts as failed.
@@ -62,6 +63,8 @@ EXPLAINED = frozenset(
     {"failed", "lost", "diverged", "timeout", "killed"}
 )  # the question why is asked
 UNREADABLE_ADVICE = "as the store's owner: ls -ld of that path and what it lies in, chmod or chown"
+# Whoever is in one of these states and in no queue may have been cancelled there.
+WAITED = frozenset({"missing", "preempted", "timeout", "killed", "interrupted"})
 SETTLED_SECONDS = 120.0  # after which logs and accounting have said what they will
 
 
@@ -242,10 +245,10 @@ class _Surveyor:
     # --- why
 
     def _asked_jobs(self, runs: Iterable[RunStatus]) -> dict[str, str]:
-        """Array to its name, of those whose ends may say why a run failed or never began."""
+        """Array to its name, of those whose ends may say why a run failed or does not go on."""
         jobs: dict[str, str] = {}
         for run in runs:
-            unexplained = run.state in EXPLAINED or (run.state == "missing" and run.job)
+            unexplained = run.state in EXPLAINED or (run.state in WAITED and run.job)
             if unexplained and not self._note(run) and (name := self._logs.name(run.job)):
                 jobs[run.job.partition("_")[0]] = name
         return jobs
@@ -263,11 +266,14 @@ class _Surveyor:
             return _explained(run, note)
         files = self._logs.files(run.id, run.job)
         run = replace(run, log=str(files[min(files)]) if files else "")
+        end = ends.get(run.job)
+        if run.state in WAITED and end is not None and end.state == "CANCELLED":
+            return replace(run, state="cancelled")
         if run.state == "missing":
-            return self._not_begun(run, ends.get(run.job))
+            return self._not_begun(run, end)
         if run.state not in EXPLAINED:
             return run
-        found = self._diagnosis(run, ends.get(run.job))
+        found = self._diagnosis(run, end)
         kept = {"failure": found.kind, "advice": found.advice, "cause": found.line, "log": run.log}
         if self._now - (run.updated or self._now) > SETTLED_SECONDS:
             for index in self._indexes.values():
@@ -284,8 +290,7 @@ class _Surveyor:
     def _not_begun(self, run: RunStatus, end: JobEnd | None) -> RunStatus:
         """Of a run that nobody has: its job, if it had one, may have failed before it.
 
-        The lines of the job's script before Python say so in the log; else the accounting does. A
-        job that was cancelled says nothing, and its runs are just missing.
+        The lines of the job's script before Python say so in the log; else the accounting does.
         """
         said = last_words(Path(run.log)) if run.log else ""
         ours = [line for line in said.splitlines() if line.startswith("lrscale: ")]

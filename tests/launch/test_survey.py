@@ -234,11 +234,26 @@ def test_how_jobs_ended_that_never_began(make_sweep: MakeSweep) -> None:
     assert [(run.state, run.failure) for run in runs] == [
         ("failed", "node failure"),
         ("failed", "host OOM"),
-        ("missing", ""),
+        ("cancelled", ""),
         ("missing", ""),
     ]
     assert runs[0].node == "n7"
     assert "before the run could begin" in runs[0].cause
+
+
+@pytest.mark.parametrize("left_as", ["preempted", "timeout", "killed"])
+def test_cancelled_while_it_waited_to_go_on(make_sweep: MakeSweep, left_as: str) -> None:
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "running"})
+    queue(store)
+    rewrite(store, entries(store)[0], state=left_as, job="77")
+
+    def sacct(names: Mapping[str, str]) -> dict[str, JobEnd]:
+        return {"77": JobEnd("CANCELLED")}
+
+    waiting = Squeue([QueueRow("77", "PENDING", "demo.x.0", "", "BeginTime")])
+    assert look(store, waiting, sacct)[0].state == "queued"
+    assert look(store, Squeue([]), sacct)[0].state == "cancelled"
+    assert look(store, Squeue([]))[0].state == left_as  # nobody knows
 
 
 def test_what_was_found_out_is_not_asked_again(make_sweep: MakeSweep) -> None:
