@@ -87,7 +87,9 @@ class SlurmCluster:
     def rank(self, job: str, rank: int) -> int:
         """The process id of a rank of a running job, as ``12`` or ``12_3``."""
         (raw,) = self.squeue("-j", job, "-o", "%A")
-        wanted = {f"SLURM_JOB_ID={raw}".encode(), f"SLURM_PROCID={rank}".encode()}
+        # The batch script and its srun have no step.
+        wanted = {b"SLURM_STEP_ID=0", f"SLURM_JOB_ID={raw}".encode()}
+        wanted.add(f"SLURM_PROCID={rank}".encode())
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 named = b"submitit.core._submit" in (folder / "cmdline").read_bytes().split(b"\0")
