@@ -32,6 +32,8 @@ Settings, as environment variables of `up`:
   DBD=1                 0: no accounting (no sacct, no MariaDB)
   MAX_ARRAY_SIZE=20001  greatest array index + 1
   EXTRA_CONF            further lines of slurm.conf; they replace those of the same name
+  EXTRA_CGROUP_CONF     further lines of cgroup.conf, as ConstrainRAMSpace=yes with
+                        TaskPlugin=task/cgroup in EXTRA_CONF: jobs are held to their memory
 EOF_USAGE
 }
 
@@ -290,7 +292,7 @@ configure() {
     echo "NodeName=127.0.0.[1-$NODES] Name=gpu File=$state/dev/gpu[0-$((GPUS - 1))]" \
       >>"$state/etc/gres.conf"
   fi
-  cgroup_conf >"$state/etc/cgroup.conf"
+  { cgroup_conf && echo "${EXTRA_CGROUP_CONF:-}"; } >"$state/etc/cgroup.conf"
   slurm_conf | replace_by_extra >"$state/etc/slurm.conf"
   (umask 077 && slurmdbd_conf >"$state/etc/slurmdbd.conf")
 }
