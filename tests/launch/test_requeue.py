@@ -73,6 +73,15 @@ def test_a_step_that_ends_before_any_run_begins(
     assert state is not None
     assert (state.attempt, state.requeues, state.interruptions) == (2, 1, {"preempted": 1})
     assert state.cause.endswith("before it could begin")
+    named = {1: "ended with exit code 1", 137: "SIGKILL", 140: "SIGUSR2", 143: "SIGTERM"}
+    assert named[code] in state.cause
+
+
+def test_the_exit_code_of_a_step_is_told_as_it_was(runs: list[RunDir]):
+    record_deaths(runs, "7", "running", 1)
+    state = runs[0].state()
+    assert state is not None
+    assert (state.state, state.cause) == ("killed", "ended with exit code 1, see its log")
 
 
 def test_a_signal_to_one_of_several_ranks_may_come_from_srun(

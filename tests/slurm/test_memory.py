@@ -58,6 +58,8 @@ def strict(planted) -> Iterator[SlurmCluster]:
     finally:
         subprocess.run([DEV_CLUSTER, "down", state], capture_output=True, check=False)
         shutil.rmtree(state)
+        left = ["find", CONTROL_GROUP / "slurm_127.0.0.1", "-depth", "-type", "d"]
+        subprocess.run([*left, "-exec", "rmdir", "{}", "+"], capture_output=True, check=False)
 
 
 def test_out_of_memory_and_then_without_slurmdbd(planted, strict, reference):
