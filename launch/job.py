@@ -77,6 +77,10 @@ class Task:
             self._leave(store, list(records), control)
         if failed:
             raise RunsFailed(f"failed: {', '.join(failed)}")
+        if control.job:
+            # submitit would write a result that nobody reads. A rank that finds no room for it
+            # would have srun kill the first, which may still be waiting for room.
+            _exit(0)
 
     def _unreadable(self, store: Store) -> list[str]:
         """Runs whose folders this process may not read: the log says so, and the others go on."""
@@ -113,11 +117,15 @@ class Task:
             fate = fate_of(control.job)
             if settle(store, runs, control.job, fate, self.max_retries):
                 requeue(control.job)
-        sys.stdout.flush()
-        sys.stderr.flush()
         # A rank that ends badly has srun kill the others (--kill-on-bad-exit), and the first of
         # them may still be saving: it alone says that the job was stopped.
-        os._exit(EXIT_STOPPED if first else 0)
+        _exit(EXIT_STOPPED if first else 0)
+
+
+def _exit(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class RunsFailed(Exception):

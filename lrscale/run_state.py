@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -83,7 +84,9 @@ def next_state(
     counted.
 
     An earlier attempt that could not say how it ended was killed; unless its job is here again:
-    then the scheduler has taken its node away and requeued it.
+    then the scheduler has taken its node away and requeued it. Of some there is no state at all,
+    because the disk was full or they were overtaken as they began: these count as killed too, but
+    not as retries.
     """
     now = State(
         "running",
@@ -99,12 +102,14 @@ def next_state(
     ended = earlier.state
     if ended == "running":
         ended = "preempted" if job and job == earlier.job else "killed"
-    count = earlier.interruptions.get(ended, 0) + 1
+    interruptions = Counter(earlier.interruptions)
+    interruptions[ended] += 1
+    interruptions["killed"] += attempt - earlier.attempt - 1
     retries = earlier.retries + (ended in BADLY)
     return replace(
         now,
         total_steps=earlier.total_steps,
         epoch=earlier.epoch,
-        interruptions=earlier.interruptions | {ended: count},
+        interruptions=dict(+interruptions),
         retries=0 if step > earlier.resumed_from else retries,
     )

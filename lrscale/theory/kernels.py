@@ -29,6 +29,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import DTypeLike
 
+from lrscale.full_disk import despite_full_disk
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # numba's own annotations differ between versions
@@ -44,7 +46,8 @@ def compiled(function: Function) -> Function:
 
     numba looks only at a function's own file to tell whether its cached code is stale, so the
     folder is named after the source of all compiled functions. It indexes by processor itself:
-    a shared file system serves a mixed cluster. Without a writable folder nothing is kept.
+    a shared file system serves a mixed cluster. Without a writable folder, or room in it, nothing
+    is kept.
     """
     before, folder = _numba.config.CACHE_DIR, _cache_folder()
     _numba.config.CACHE_DIR = folder or before
@@ -52,9 +55,17 @@ def compiled(function: Function) -> Function:
         compiler = _numba.njit(
             cache=bool(folder), nogil=True, error_model="numpy", fastmath={"contract"}
         )
-        return cast("Function", compiler(function))
+        dispatcher = compiler(function)
     finally:
         _numba.config.CACHE_DIR = before
+    keep = dispatcher._cache.save_overload
+
+    def keep_if_there_is_room(*compiled_code: Any) -> None:
+        with despite_full_disk():
+            keep(*compiled_code)
+
+    dispatcher._cache.save_overload = keep_if_there_is_room
+    return cast("Function", dispatcher)
 
 
 @cache

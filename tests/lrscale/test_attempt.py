@@ -98,6 +98,18 @@ def test_how_earlier_attempts_ended_is_counted(tmp_path: Path):
     assert state_of(run_dir).interruptions["timeout"] == 2
 
 
+def test_attempts_that_left_no_state_are_counted(tmp_path: Path):
+    """The disk was full for one of them; the other was overtaken as it began."""
+    run_dir = new_run(tmp_path)
+    begin(run_dir, "7").leave("preempted")
+    run_dir.begin()
+    run_dir.begin()
+    begin(run_dir, "7", 3)
+    state = state_of(run_dir)
+    assert (state.attempt, state.retries) == (4, 0)
+    assert state.interruptions == {"preempted": 1, "killed": 2}
+
+
 @pytest.mark.parametrize("ended", ["failed", "killed"])
 def test_an_end_that_the_attempt_could_not_record(tmp_path: Path, ended: RunState):
     run_dir = new_run(tmp_path)

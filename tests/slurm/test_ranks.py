@@ -10,12 +10,18 @@ def test_two_tasks_and_two_nodes_compute_what_one_process_does(launcher, slurm, 
         "tasks": {"seeds": [0], "resources": {"tasks_per_node": 2}},
         "nodes": {"seeds": [1], "resources": {"nodes": 2}},
     }
-    launcher.submit(launcher.sweep(arms=arms))
+    # What submitit leaves where it could not write a rank's result whole, as on a full disk.
+    left = f"{launcher.root}/submissions/*/"
+    plant = f'for d in {left}; do touch "$d/${{SLURM_JOB_ID}}_1_result.pkl.save_tmp"; done'
+    launcher.submit(launcher.sweep(arms=arms), "--profile", launcher.profile(preamble=[plant]))
     asked = [slurm.squeue("-j", job, "-o", "%D %C")[0] for job in launcher.jobs()]
     assert asked == ["1 2", "2 2"]
     expected = [reference(seed) for seed in (0, 1)]
     launcher.finish()
     assert launcher.counts() == {"done": 2}
+    for job in launcher.jobs():
+        slurm.wait_until(lambda job=job: job in slurm.states(job), 20, "accounted for")
+        assert slurm.states(job)[job] == "COMPLETED"
     for run, single in zip(launcher.runs(), expected, strict=True):
         assert run.summary()["world_size"] == 2
         assert losses(run) == pytest.approx(losses(single), rel=1e-4)

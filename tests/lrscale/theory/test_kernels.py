@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba.core.caching import IndexDataCacheFile
 
 from lrscale.theory.activations import CODES, activate, chain
 from lrscale.theory.kernels import (
+    compiled,
     multiply,
     multiply_add,
     multiply_scale_subtract,
@@ -105,3 +107,15 @@ def test_chain_multiplies_by_the_derivative(name):
     delta = np.full((4, 6), 2.0)
     chain(CODES[name], delta, ends[1], 4, 6)
     np.testing.assert_allclose(delta, (ends[2] - ends[0]) / step, rtol=1e-8, atol=1e-10)
+
+
+def test_without_room_what_was_compiled_is_used_and_not_kept(monkeypatch, capfd):
+    def save(*_):
+        raise OSError(28, "No space left on device")
+
+    def double(x):
+        return 2 * x
+
+    monkeypatch.setattr(IndexDataCacheFile, "save", save)
+    assert compiled(double)(1.5) == 3.0
+    assert "No space left on device; going on without" in capfd.readouterr().err
