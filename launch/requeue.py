@@ -26,6 +26,9 @@ from lrscale.run_state import BADLY, ENDED, RunState, State
 from lrscale.store import Store
 
 MAX_RETRIES = 3  # of a sweep that does not say
+# What srun ends with when it cannot start the step (SLURM_EXIT_ERROR), as when what is left of the
+# start before is not cleared away yet: nothing that the run has done.
+EXIT_NO_STEP = 113
 
 # running: the scheduler wants nothing of the job. requeued: it comes back by itself.
 Fate = Literal["running", "requeued", "preempted", "timeout", "cancelled", "unknown"]
@@ -142,7 +145,13 @@ def cause_of_death(code: int) -> str:
     return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
 
 
-# --- the batch script
+# --- the batch script, to which a code is what a shell has: 128 + the signal for a death
+
+
+def _cause_of_end(code: int) -> str:
+    if code == EXIT_NO_STEP:
+        return "srun could not start it, see its log"
+    return cause_of_death(_signed(code))
 
 
 def record_deaths(runs: Sequence[RunDir], job: str, fate: Fate, code: int) -> None:
@@ -151,7 +160,7 @@ def record_deaths(runs: Sequence[RunDir], job: str, fate: Fate, code: int) -> No
     Where none had begun in this start of the job, it is the first run's that is left.
 
     Args:
-        code: as a shell has it: 128 + the signal that killed the step's processes.
+        code: of the step.
     """
     begun, waiting = [], []
     for run in runs:
@@ -163,12 +172,12 @@ def record_deaths(runs: Sequence[RunDir], job: str, fate: Fate, code: int) -> No
     for run, state in begun:
         if state.state == "running":
             ended: RunState = "timeout" if fate == "timeout" else "killed"
-            record_end(run, ended, cause_of_death(_signed(code)), job, requeues())
+            record_end(run, ended, _cause_of_end(code), job, requeues())
     if begun or not code:
         return
-    for run, attempt in waiting if code < 128 else waiting[:1]:
-        ended = _before_it_began(code)
-        cause = f"{cause_of_death(_signed(code))}, before it could begin"
+    ended = _before_it_began(code)
+    for run, attempt in waiting if ended == "failed" else waiting[:1]:
+        cause = f"{_cause_of_end(code)}, before it could begin"
         record_end(run, ended, cause, job, requeues(), since=attempt)
 
 
@@ -179,7 +188,7 @@ def _signed(code: int) -> int:
 
 def _before_it_began(code: int) -> RunState:
     """How a step ended that had no handlers for signals yet."""
-    if code < 128:
+    if code < 128 and code != EXIT_NO_STEP:
         return "failed"
     env = os.environ
     ranks = int(env.get("SLURM_NTASKS_PER_NODE", 1)) * int(env.get("SLURM_JOB_NUM_NODES", 1))

@@ -26,6 +26,7 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, FailedSubmiss
 
 from launch.job import Task
 from launch.profiles import Profile
+from launch.requeue import EXIT_NO_STEP
 from launch.resources import Resources, decode_resources
 from lrscale.errors import UserError
 from lrscale.store import Store
@@ -222,6 +223,7 @@ def _setup(store: Path, snapshot: Path, profile: Profile) -> list[str]:
         f"cd {shlex.quote(str(snapshot))}",
         "unset PYTHONSAFEPATH",
         "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}",
+        f"export SLURM_EXIT_ERROR={EXIT_NO_STEP}",
     ]
 
 

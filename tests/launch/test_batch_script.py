@@ -139,6 +139,7 @@ def test_a_whole_script(batch_of: Callable[[str], Batch], tmp_path: Path) -> Non
         f"cd {code}",
         "unset PYTHONSAFEPATH",
         "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}",
+        "export SLURM_EXIT_ERROR=113",
         f"trap '{PYTHON} -m launch.requeue {_twice(root)} s 0 $? || true' EXIT",
         "",
         "# command",

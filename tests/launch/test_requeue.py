@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from launch import requeue
-from launch.requeue import Fate, may_go_on, record_deaths, settle
+from launch.requeue import EXIT_NO_STEP, Fate, may_go_on, record_deaths, settle
 from lrscale import checkpoint
 from lrscale.run_dir import RunDir
 from lrscale.run_state import RunState, State
@@ -55,16 +55,17 @@ def test_a_step_that_is_killed(
 
 
 @pytest.mark.parametrize(
-    ("code", "first", "others"),
+    ("code", "first", "others", "cause"),
     [
-        (137, "killed", None),
-        (140, "timeout", None),
-        (143, "preempted", None),
-        (1, "failed", "failed"),
+        (137, "killed", None, "killed by SIGKILL, perhaps for want of memory"),
+        (140, "timeout", None, "killed by SIGUSR2"),
+        (143, "preempted", None, "killed by SIGTERM"),
+        (EXIT_NO_STEP, "killed", None, "srun could not start it, see its log"),
+        (1, "failed", "failed", "ended with exit code 1, see its log"),
     ],
 )
 def test_a_step_that_ends_before_any_run_begins(
-    runs: list[RunDir], code: int, first: RunState, others: RunState | None
+    runs: list[RunDir], code: int, first: RunState, others: RunState | None, cause: str
 ):
     """What was left for the element's first run counts against it; or nothing can begin."""
     record_deaths(runs[1:], "7", "running", code)
@@ -72,9 +73,7 @@ def test_a_step_that_ends_before_any_run_begins(
     state = runs[1].state()
     assert state is not None
     assert (state.attempt, state.requeues, state.interruptions) == (2, 1, {"preempted": 1})
-    assert state.cause.endswith("before it could begin")
-    named = {1: "ended with exit code 1", 137: "SIGKILL", 140: "SIGUSR2", 143: "SIGTERM"}
-    assert named[code] in state.cause
+    assert state.cause == f"{cause}, before it could begin"
 
 
 def test_the_exit_code_of_a_step_is_told_as_it_was(runs: list[RunDir]):
