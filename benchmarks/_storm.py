@@ -1,0 +1,241 @@
+"""Faults in the order in which benchmarks/chaos.py draws them, their repair, and whom they hit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks._chaos_runs import ROOT, runs_of
+from launch.submissions import job_of_element
+from lrscale.run_dir import RunDir
+from lrscale.store import Store
+
+DEV_CLUSTER = ROOT / "slurm" / "dev_cluster.sh"
+
+
+@dataclass(frozen=True)
+class Job:
+    """An array element that runs: ``12_3``, its partition, nodes, runs, and the arm of those."""
+
+    id: str
+    partition: str
+    nodes: tuple[str, ...]
+    runs: tuple[RunDir, ...]
+    arm: str
+
+    @property
+    def raw_id(self) -> str:
+        """By which its steps are named."""
+        return (ask("squeue", "-h", "-j", self.id, "-o", "%A") or "").strip() or self.id
+
+    @property
+    def ranks(self) -> list[int]:
+        """The processes that work on its runs: its tasks, and what a task has forked for a run."""
+        return [pid for pid in self._python if pid not in self.workers]
+
+    @property
+    def workers(self) -> list[int]:
+        """Its processes that load data."""
+        python = self._python
+        return [pid for pid in python if self.arm == "images" and _parent(pid) in python]
+
+    @property
+    def _python(self) -> list[int]:
+        array, _, index = self.id.partition("_")
+        variables = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": index}
+        alone = {"SLURM_JOB_ID": self.id}
+        return [p for p in processes(**(variables if index else alone)) if _of_submitit(p)]
+
+
+Fault = Callable[["Storm", Job], bool]
+
+
+@dataclass
+class Storm:
+    """Injects faults and mends what would not mend itself.
+
+    Attributes:
+        kinds: what there is to draw; each is given a job that ran a moment ago, and says whether
+            it did anything to it.
+        state_dir: of the cluster.
+        trace: where attempts tell how far they are.
+        disk: the file system of the store, when it is one of its own that may be filled.
+        counts: faults by kind.
+        early: those that hit a run on which its process had not begun to work.
+        hits: how often each run may have been interrupted, by id.
+        cancelled: when a run's job was cancelled, Unix seconds, by id.
+        tended: see ``tend``.
+        unsaved: when a checkpoint was damaged or could not be written, Unix seconds from and to.
+    """
+
+    state_dir: Path
+    store: Store
+    trace: Path
+    random: random.Random
+    disk: Path | None
+    kinds: Mapping[str, Fault]
+    counts: Counter[str] = field(default_factory=Counter)
+    early: int = 0
+    hits: Counter[str] = field(default_factory=Counter)
+    cancelled: dict[str, float] = field(default_factory=dict)
+    tended: int = 0
+    unsaved: list[tuple[float, float]] = field(default_factory=list)
+    _deck: list[str] = field(default_factory=list)
+    _repairs: list[tuple[float, str, Callable[[], object]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.most_cancelled = 2 + len(runs_of(self.store)) // 5
+        self._elements = _elements(self.store)
+        self._arms = {run.id: arm for (arm, _), run in runs_of(self.store).items()}
+
+    def strike(self) -> None:
+        """One fault: every kind in turn, in random order, on the first job of a random order that
+        it can be done to."""
+        self.repair()
+        self._deck = self._deck or self.random.sample(sorted(self.kinds), len(self.kinds))
+        kind, jobs = self._deck.pop(), self.jobs()
+        for job in self.random.sample(jobs, len(jobs)):
+            if self.kinds[kind](self, job):
+                self.counts[kind] += 1
+                now = time.strftime("%H:%M:%S")
+                print(f"{now} {kind}: job {job.id} on {' '.join(job.nodes)}", file=sys.stderr)
+                return
+
+    def repair(self, everything: bool = False) -> None:
+        """Undo what is to last no longer."""
+        for repair in list(self._repairs):
+            due, _, undo = repair
+            if everything or time.monotonic() >= due:
+                self._repairs.remove(repair)
+                undo()
+
+    def later(self, what: str, least: float, most: float, undo: Callable[[], object]) -> None:
+        due = time.monotonic() + self.random.uniform(least, most)
+        self._repairs.append((due, what, undo))
+
+    def under_repair(self, what: str) -> bool:
+        return any(what == other for _, other, _ in self._repairs)
+
+    def jobs(self) -> list[Job]:
+        """What runs of the store's submissions."""
+        running = []
+        for line in (ask("squeue", "-hr", "-t", "RUNNING", "-o", "%i|%P|%N") or "").splitlines():
+            job, partition, nodes = line.split("|")
+            if runs := self._elements.get(job):
+                arm = self._arms[runs[0].id]
+                running.append(Job(job, partition, hosts(nodes), runs, arm))
+        return running
+
+    def on_node(self, node: str) -> list[Job]:
+        return [job for job in self.jobs() if node in job.nodes]
+
+    def note(self, *jobs: Job) -> None:
+        """These jobs' runs may be interrupted now."""
+        for job in jobs:
+            for run in job.runs:
+                state = run.state() if run.exists() else None
+                if state is not None and state.state in ("done", "diverged"):
+                    continue
+                self.hits[run.id] += 1
+                self.early += state is None or state.state != "running"
+
+    def node_failures(self, run: str) -> int:
+        """How often Slurm has requeued a run's job because a node did not answer, whoever's fault
+        that was: on a busy machine a node may be late."""
+        log = (self.state_dir / "log" / "slurmctld.log").read_text(errors="replace")
+        failed = re.findall(r"requeue (?:job )?JobId=([\d_]+).* due to (?:node|failure)", log)
+        jobs = [job for job, runs in self._elements.items() if run in {r.id for r in runs}]
+        return sum(failed.count(job) for job in jobs)
+
+    def tend(self) -> None:
+        """As whoever keeps the cluster: release jobs that Slurm holds because it could not start
+        them, and nodes that it drained because it could not end a job there in time."""
+        for line in (ask("squeue", "-hr", "-o", "%i|%r") or "").splitlines():
+            job, _, reason = line.partition("|")
+            if "held" in reason.lower():
+                self.tended += ask("scontrol", "release", job) is not None
+        drained = ask("sinfo", "-hN", "-p", "main", "-t", "drain", "-o", "%N") or ""
+        for node in drained.split():
+            if not self.under_repair(node):
+                resume = ("scontrol", "update", f"nodename={node}", "state=resume")
+                self.tended += ask(*resume) is not None
+
+    def dev_cluster(self, *verb: str) -> None:
+        subprocess.run([DEV_CLUSTER, *verb, self.state_dir], check=False, capture_output=True)
+
+
+def _elements(store: Store) -> dict[str, tuple[RunDir, ...]]:
+    """The runs of every array element handed over, by job."""
+    return {
+        job_of_element(array, index): tuple(map(store.run, runs))
+        for record in store.read_submissions().values()
+        for array in record["arrays"]
+        for index, runs in enumerate(array["elements"])
+    }
+
+
+def ask(*words: str) -> str | None:
+    """What a command prints; None if it fails, as while the controller is away."""
+    done = subprocess.run(words, capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else None
+
+
+def hosts(nodes: str) -> tuple[str, ...]:
+    """``127.0.0.[1-2,4]`` as names."""
+    if "[" not in nodes:
+        return tuple(nodes.split(","))
+    return tuple((ask("scontrol", "show", "hostnames", nodes) or "").split())
+
+
+def processes(**variables: str) -> list[int]:
+    """Those in whose environment these variables have these values."""
+    wanted = {f"{name}={value}".encode() for name, value in variables.items()}
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted <= {*(folder / "environ").read_bytes().split(b"\0")}:
+                found.append(int(folder.name))
+    return found
+
+
+def step_daemons(storm: Storm, node: str) -> list[int]:
+    """The slurmstepd processes of a node, told by the log that they hold open."""
+    log = str(storm.state_dir / "log" / f"slurmd-{node}.log")
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "comm").read_text().strip() == "slurmstepd" and any(
+                os.readlink(file) == log for file in (folder / "fd").iterdir()
+            ):
+                found.append(int(folder.name))
+    return found
+
+
+def send(pids: list[int], number: signal.Signals) -> bool:
+    """Whether there was any to send it to."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    return bool(pids)
+
+
+def _of_submitit(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"submitit.core._submit" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0

@@ -1,0 +1,268 @@
+"""Whether all is well with the runs of benchmarks/chaos.py, and true what is shown of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks._chaos_runs import CHECKPOINT_SECONDS, MAX_RETRIES, command, runs_of
+from benchmarks._storm import Storm
+from lrscale.lock import process_alive
+from lrscale.run_dir import RunDir
+from lrscale.run_state import BADLY, FINISHED, State
+from lrscale.store import Store
+
+# Shown of a run, they say that nobody will go on with it by itself.
+OVER = frozenset({"failed", "lost", "missing", "cancelled"})
+SECONDS_TO_DIE = 30.0  # that a cancelled job's processes are given on a busy machine
+
+
+@dataclass
+class Findings:
+    """What is not as it should be, a line each.
+
+    Attributes:
+        lost: runs that did not end by themselves.
+        doubled: runs with a step or an evaluation on record twice, out of order or not at all.
+        wrong: all else that differs from an undisturbed run's, was shown wrongly, or was done
+            once more than needed.
+    """
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Witness:
+    """Looks at what ``status.py`` shows while there are faults.
+
+    Attributes:
+        looks: how often it did.
+        over: of runs shown as OVER: as which, and the attempt that was the newest then.
+    """
+
+    tree: Path
+    store: Store
+    findings: Findings
+    looks: int = 0
+    over: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """A run on which a process worked before and after must be shown at work."""
+        before = self._at_work()
+        shown = self.shown()
+        after = self._at_work()
+        for run, attempt in before.items() & after.items():
+            if shown and shown[run] not in ("running", "silent"):
+                self.findings.wrong.append(
+                    f"{run}: shown as {shown[run]} while attempt {attempt} was at work"
+                )
+        for run, state in shown.items():
+            if state in OVER:
+                self.over[run] = (state, self.store.run(run).newest_attempt())
+        self.looks += 1
+
+    def shown(self) -> dict[str, str]:
+        """Each run's state as a person sees it; empty, and a finding, when the command fails."""
+        done = command(self.tree, "status.py", "--runs", self.store.root, "--json")
+        if done.returncode != 0:
+            self.findings.wrong.append(f"status.py: {done.stderr}")
+            return {}
+        return {
+            run["id"]: run["state"] for sweep in json.loads(done.stdout) for run in sweep["runs"]
+        }
+
+    def look_back(self, cancelled: Mapping[str, float]) -> None:
+        """When all is over: what was shown as over must have been."""
+        for run, (state, attempt) in self.over.items():
+            newest = self.store.run(run).newest_attempt()
+            if newest > attempt and run not in cancelled:
+                self.findings.wrong.append(
+                    f"{run}: shown as {state} at attempt {attempt}, of {newest} in the end"
+                )
+
+    def _at_work(self) -> dict[str, int]:
+        """The attempt, by run, whose process is there."""
+        found = {}
+        for run in runs_of(self.store).values():
+            state = run.state() if run.exists() else None
+            if state is not None and state.state == "running" and process_alive(state.pid):
+                found[run.id] = state.attempt
+        return found
+
+
+def check_settled(storm: Storm, witness: Witness) -> None:
+    """All has ended by itself, but for what was cancelled, which nothing has brought back."""
+    findings, shown = witness.findings, witness.shown()
+    for (arm, _), run in runs_of(storm.store).items():
+        state = run.state() if run.exists() else None
+        name = state.state if state else "missing"
+        wanted = {"failed"} if arm == "doomed" else set(FINISHED)
+        if run.id in storm.cancelled:  # "lost" where its processes were killed before they knew
+            wanted |= {"cancelled", "missing"} | ({name} if shown.get(run.id) == "lost" else set())
+            late = storm.cancelled[run.id] + SECONDS_TO_DIE
+            if any(begun > late for begun in begins(storm, run)):
+                findings.wrong.append(f"{run.id} went on after it was cancelled")
+        elif shown.get(run.id) != name:
+            findings.wrong.append(f"{run.id} is {name} and shown as {shown.get(run.id)}")
+        if name not in wanted:
+            findings.lost.append(f"{arm} {run.id} is {name}: {state.cause if state else ''}")
+    witness.look_back(storm.cancelled)
+
+
+def check_runs(calm: Store, storm: Storm, findings: Findings) -> None:
+    """Every run against the one that nothing interrupted."""
+    references = runs_of(calm)
+    for key, run in runs_of(storm.store).items():
+        name = f"{key[0]} {key[1]} ({run.id})"
+        state, expected = run.state(), references[key]
+        if state is None or (run.summary() is None and key[0] != "doomed"):
+            findings.lost.append(f"{name}: {state}")
+            continue
+        if not in_order(run.metrics()):
+            findings.doubled.append(name)
+        for what, value in facts(run).items():
+            if value != facts(expected)[what]:
+                findings.wrong.append(f"{name}: {what}")
+        findings.wrong += (f"{name}: {line}" for line in _miscounted(run.id, state, key[0], storm))
+
+
+def _miscounted(run: str, state: State, arm: str, storm: Storm) -> Iterator[str]:
+    """What is wrong with the number of attempts, or with the causes that are given for them."""
+    afresh = run in storm.cancelled  # without a checkpoint
+    if not afresh and sum(state.interruptions.values()) != state.attempt - 1:
+        yield f"{state.attempt} attempts, and of these ended {state.interruptions}"
+    hits = storm.hits[run] + storm.node_failures(run)
+    tries = MAX_RETRIES * (1 + (run in storm.cancelled)) if arm == "doomed" else 0
+    if state.attempt > 1 + hits + tries + afresh:  # the forgetting takes a number
+        yield f"hit {hits} times, attempt {state.attempt}"
+    if arm == "doomed" and (state.retries != MAX_RETRIES or "times in a row" not in state.cause):
+        yield f"tried again {state.retries} times: {state.cause}"
+    if arm == "doomed" and sum(state.interruptions.get(end, 0) for end in BADLY) < MAX_RETRIES:
+        yield f"ended {state.interruptions}"
+
+
+def in_order(records: list[dict[str, Any]]) -> bool:
+    """Every step and evaluation once, none before an earlier one."""
+    step, evaluated = 0, -1
+    for record in records:
+        if record["kind"] == "steps":
+            if record["step"] - len(record["loss"]) != step:
+                return False
+            step = record["step"]
+        elif record["step"] <= evaluated:
+            return False
+        else:
+            evaluated = record["step"]
+    return True
+
+
+def facts(run: RunDir) -> dict[str, Any]:
+    """All that must not depend on what happened."""
+    state, summary = run.state(), run.summary() or {}
+    steps = [record for record in run.metrics() if record["kind"] == "steps"]
+    evaluations = [record for record in run.metrics() if record["kind"] == "epoch"]
+    clocks = ("seconds", "evaluation_seconds", "data_wait")
+    return {
+        "state": (state.state, state.step) if state else None,
+        "weights": summary.get("weights"),
+        "metrics": summary.get("metrics"),
+        "mixed": summary.get("mixed"),
+        "losses": [loss for record in steps for loss in record["loss"]],
+        "rates": [rate for record in steps for rate in record["lr"]],
+        "evaluations": [
+            {key: value for key, value in record.items() if key not in clocks}
+            for record in evaluations
+        ],
+        "predictions": run.predictions(),
+    }
+
+
+# --- work that was done twice
+
+
+@dataclass(frozen=True)
+class Told:
+    """A line of an attempt: when it was at which step, in Unix seconds, and how many seconds it
+    meant to work until its next checkpoint."""
+
+    time: float
+    attempt: int
+    step: int
+    interval: float
+
+
+@dataclass
+class Redone:
+    """Work done twice, in seconds, at each interruption.
+
+    Attributes:
+        seconds: between the checkpoint that was resumed from and the last that was heard.
+        late: of those that exceed what is allowed, a line each.
+        excused: interruptions left out: a checkpoint was damaged, or found no room.
+        grown: that were allowed more than CHECKPOINT_SECONDS, since a checkpoint took over 2 % of
+            that.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    excused: int = 0
+    grown: int = 0
+
+
+def redone(storm: Storm) -> Redone:
+    """Of all runs. An interruption may cost the seconds between two checkpoints, and those
+    between two looks at the clock: a step, or the time that the process stood still."""
+    result = Redone()
+    for run in runs_of(storm.store).values():
+        done: list[Told] = []  # the run's history as its record has it
+        for attempt, lines in itertools.groupby(told(storm, run), key=lambda line: line.attempt):
+            begun = list(lines)
+            repeated = [line for line in done if line.step > begun[0].step]
+            done = [line for line in done if line.step <= begun[0].step]
+            if repeated:
+                _judge(result, f"{run.id}, attempt {attempt}", done[-1:] + repeated, storm)
+            done += begun
+    return result
+
+
+def _judge(result: Redone, name: str, lines: list[Told], storm: Storm) -> None:
+    """``lines``: from the checkpoint to the last that was heard, perhaps of several attempts."""
+    gaps = [
+        after.time - before.time if after.attempt == before.attempt else 0.0
+        for before, after in itertools.pairwise(lines)
+    ]
+    first, last = lines[0].time, lines[-1].time
+    if any(since <= last and until >= first for since, until in storm.unsaved):
+        result.excused += 1
+        return
+    interval = max(line.interval for line in lines)
+    result.grown += interval > CHECKPOINT_SECONDS
+    result.seconds.append(sum(gaps))
+    # Twice the longest gap: the look at which a checkpoint is due comes late by one, and what
+    # was done until the one that is resumed from began is counted from the look before it.
+    if sum(gaps) > interval + 2 * max(gaps, default=0.0):
+        result.late.append(f"{name}: {sum(gaps):.1f} s done twice, {interval:.1f} s allowed")
+
+
+def told(storm: Storm, run: RunDir) -> list[Told]:
+    """What a run's attempts have told, attempt by attempt; a torn line is left out."""
+    path = storm.trace / run.id
+    pattern = re.compile(r"(\d+\.?\d*) (\d+) (\d+) (\d+\.?\d*)\n")
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    matches = (pattern.fullmatch(line) for line in lines)
+    words = [match.groups() for match in matches if match]
+    found = [Told(float(t), int(a), int(s), float(i)) for t, a, s, i in words]
+    return sorted(found, key=lambda line: line.attempt)
+
+
+def begins(storm: Storm, run: RunDir) -> list[float]:
+    """When each of its attempts began, Unix seconds."""
+    by_attempt = itertools.groupby(told(storm, run), key=lambda line: line.attempt)
+    return [next(lines).time for _, lines in by_attempt]
