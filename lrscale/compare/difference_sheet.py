@@ -28,7 +28,8 @@ METHODS: dict[Method, str] = {
     ),
     "Welch t": (
         "Welch's t, since the arms' standard deviations differ by more than a factor "
-        f"{UNEQUAL:g} (else they would be pooled)"
+        f"{UNEQUAL:g} (else they would be pooled); p with n − 1 degrees of freedom, which holds "
+        "whatever the deviations, the interval with Satterthwaite's"
     ),
 }
 NOTE = (

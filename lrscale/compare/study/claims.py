@@ -117,7 +117,7 @@ def _difference(claim: Claim, data: SweepData) -> Finding:
     if len(set(claim.arms.values())) == 1:
         p = {arm: d.holm for arm, d in tested.items()}
     else:
-        p = holm({arm: d.p for arm, d in tested.items()})
+        p = dict(zip(tested, map(float, holm([d.p for d in tested.values()])), strict=True))
     share = _is_share(claim, data)
     verdicts: list[Verdict] = [
         _direction(tested[arm], p[arm], claim) if arm in tested else "not shown"
