@@ -14,7 +14,7 @@ import json
 import math
 import statistics
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -99,10 +99,14 @@ def points(runs: pd.DataFrame, metric: Metric, keys: Sequence[str]) -> pd.DataFr
     """
     directions = _measures(runs, metric)
     columns = {m: outcomes(runs, m, direction) for m, direction in directions.items()}
-    frame = runs.assign(**columns, counted=runs["state"].map(_counted))
+    plain = {m: values.tolist() for m, values in columns.items()}
+    for column in ("seed", "trial", *(f"config.{key}" for key in keys)):
+        plain[column] = list(runs[column]) if column in runs else [None] * len(runs)
+    plain["counted"] = [_counted(state) for state in runs["state"]]
+    # As lists: thousands of points would each be a frame of their own.
     rows = [
-        _point(group, keys, list(directions)) | {"arm": arm, "point": point}
-        for (arm, point), group in frame.groupby(["arm", "point"])
+        _point(plain, places, keys, list(directions)) | {"arm": arm, "point": point}
+        for (arm, point), places in runs.groupby(["arm", "point"]).indices.items()
     ]
     rows.sort(key=lambda row: (row["arm"], [sort_key(row[f"config.{k}"]) for k in keys]))
     return _frame(rows)
@@ -121,11 +125,14 @@ def select(
     columns: ``points`` of the group and ``decided_points`` (every seed finished or diverged),
     ``selected`` (False where no point has a value to be chosen by) and the group's counted states.
     """
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for record in map(_record, table.to_dict("records")):
+        found.setdefault(tuple(sort_key(record[column]) for column in by), []).append(record)
     rows = []
-    for _, group in table.groupby(list(by), dropna=False):
-        ordered = sorted(map(_record, group.to_dict("records")), key=lambda r: _rank(r, metric))
+    for group in found.values():
+        ordered = sorted(group, key=lambda r: _rank(r, metric))
         ordered.sort(key=lambda r: (r["arm"], r["point"]) not in frozen)  # stable
-        sums = {state: int(group[state].sum()) for state in COUNTED}
+        sums = {state: sum(int(row[state]) for row in group) for state in COUNTED}
         decided = sum(row["done"] + row["diverged"] == row["planned"] for row in ordered)
         best = {"points": len(ordered), "decided_points": decided}
         rows.append(ordered[0] | sums | best | {"selected": _tier(ordered[0], metric) < 3})
@@ -175,22 +182,28 @@ def _measures(runs: pd.DataFrame, metric: Metric) -> dict[str, Direction]:
     return measures | {time: end for time, end in TIMES.items() if time in runs}
 
 
-def _point(group: pd.DataFrame, keys: Sequence[str], measures: Sequence[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {f"config.{key}": _first(group, f"config.{key}") for key in keys}
-    row["random"] = bool(group["trial"].notna().any())
-    row["seeds"] = ", ".join(str(seed) for seed in sorted(group["seed"]))
-    row["planned"] = len(group)
-    row |= {state: int((group["counted"] == state).sum()) for state in COUNTED}
+def _point(
+    columns: Mapping[str, Sequence[Any]],
+    places: Iterable[int],
+    keys: Sequence[str],
+    measures: Sequence[str],
+) -> dict[str, Any]:
+    """A point's row, of the runs at ``places``."""
+    own = {name: [values[i] for i in places] for name, values in columns.items()}
+    row: dict[str, Any] = {f"config.{key}": _first(own[f"config.{key}"]) for key in keys}
+    row["random"] = any(pd.notna(trial) for trial in own["trial"])
+    row["seeds"] = ", ".join(str(seed) for seed in sorted(own["seed"]))
+    row["planned"] = len(own["seed"])
+    row |= {state: own["counted"].count(state) for state in COUNTED}
     for measure in measures:
-        summary = asdict(summarise(group[measure]))
+        summary = vars(summarise(own[measure]))
         row |= {f"{measure}.{part}": summary[part] for part in PARTS}
     return row
 
 
-def _first(group: pd.DataFrame, column: str) -> Any:
+def _first(values: Sequence[Any]) -> Any:
     """The point's value of a key: a run that has not started knows only its place in the grid."""
-    known = list(group[column].dropna()) if column in group else []
-    return known[0] if known else None
+    return next((value for value in values if pd.notna(value)), None)
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
