@@ -88,8 +88,8 @@ def load(
     manifests = [_chosen_from(store, store.read_sweep(name)) for name in dict.fromkeys(sweeps)]
     names = [m["name"] for m in manifests]
     joined = join_sweeps(manifests)
-    runs = load_runs(store, joined)
-    protocol, final = joint_protocol(manifests), load_final(store, names, runs)
+    runs = load_runs(store, joined, keep)
+    protocol, final = joint_protocol(manifests), load_final(store, names, runs, keep)
     if protocol.at == "validation":
         runs, final = at_validation(store, runs, final, metric_of(runs, metric))
     references = load_references(store, runs, keep)

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+Stamp = list[int]
+
 
 def to_json(value: Mapping[str, Any], indent: int | None = None) -> str:
     """JSON text; non-finite numbers, which JSON has no form for, become null."""
@@ -66,6 +68,16 @@ def make_folder(path: Path) -> None:
         path.mkdir(mode=0o700)
         if _group_reads(path.parent):
             path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o050)
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Inode, time of change in nanoseconds and size, by which to tell that a file is still the one
+    that was read; None when there is no such file."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return [found.st_ino, found.st_mtime_ns, found.st_size]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

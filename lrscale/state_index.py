@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lrscale.files import make_folder, read_json, write_json
+from lrscale.files import Stamp, make_folder, read_json, stamp, write_json
 from lrscale.run_state import ENDED, State
 from lrscale.store import Store
 
-Stamp = list[int]
 # Stamp, what the state file holds, and what a caller has noted beside it.
 Entry = tuple[Stamp, dict[str, Any], dict[str, Any]]
 
@@ -71,7 +69,7 @@ def read_states(store: Store, sweep: str, runs: Iterable[str]) -> StateIndex:
         path = store.run(run).state_path
         entry = kept.get(run)
         try:
-            if entry is None or entry[0] != _stamp(path):
+            if entry is None or entry[0] != stamp(path):
                 entry = _read_state(path)
         except OSError as error:
             unreadable[run] = f"{error.filename}: {error.strerror}"
@@ -93,19 +91,11 @@ def _kept(entry: Entry) -> bool:
 def _read_state(path: Path) -> Entry | None:
     """The stamp is that of the content, whatever replaces the file meanwhile."""
     while True:
-        stamp, raw = _stamp(path), read_json(path)
-        if stamp is None or raw is None:
+        found, raw = stamp(path), read_json(path)
+        if found is None or raw is None:
             return None
-        if stamp == _stamp(path):
-            return stamp, raw, {}
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        found = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return [found.st_ino, found.st_mtime_ns, found.st_size]
+        if found == stamp(path):
+            return found, raw, {}
 
 
 def _read(store: Store, sweep: str) -> dict[str, Entry]:

@@ -16,6 +16,7 @@
         submission.json, runs.json, closed
       snapshots/<digest>/              frozen code
       index/<sweep>.json               states of ended runs (lrscale.state_index)
+      index/results/<sweep>.json       what ended runs have left (lrscale.result_index)
       locks/
       wandb/                           the mirror's own: cursors, scratch (lrscale.track.cursor)
 

@@ -99,14 +99,17 @@ def points(runs: pd.DataFrame, metric: Metric, keys: Sequence[str]) -> pd.DataFr
     """
     directions = _measures(runs, metric)
     columns = {m: outcomes(runs, m, direction) for m, direction in directions.items()}
-    plain = {m: values.tolist() for m, values in columns.items()}
+    plain: dict[str, list[Any]] = {m: values.tolist() for m, values in columns.items()}
     for column in ("seed", "trial", *(f"config.{key}" for key in keys)):
         plain[column] = list(runs[column]) if column in runs else [None] * len(runs)
     plain["counted"] = [_counted(state) for state in runs["state"]]
     # As lists: thousands of points would each be a frame of their own.
+    places: dict[tuple[str, str], list[int]] = {}
+    for i, place in enumerate(zip(runs["arm"], runs["point"], strict=True)):
+        places.setdefault(place, []).append(i)
     rows = [
-        _point(plain, places, keys, list(directions)) | {"arm": arm, "point": point}
-        for (arm, point), places in runs.groupby(["arm", "point"]).indices.items()
+        _point(plain, own, keys, list(directions)) | {"arm": arm, "point": point}
+        for (arm, point), own in sorted(places.items())
     ]
     rows.sort(key=lambda row: (row["arm"], [sort_key(row[f"config.{k}"]) for k in keys]))
     return _frame(rows)

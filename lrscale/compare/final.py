@@ -53,12 +53,15 @@ def read_final(store: Store, sweep: str) -> Mapping[str, Any] | None:
     return manifest if "selection" in manifest else None  # else it only happens to have the name
 
 
-def load_final(store: Store, sweeps: Sequence[str], runs: pd.DataFrame) -> Final | None:
+def load_final(
+    store: Store, sweeps: Sequence[str], runs: pd.DataFrame, keep: bool = True
+) -> Final | None:
     """The frozen selections of some sweeps; None where none was frozen.
 
     Args:
         runs: those of the sweeps. Where several were joined, an arm may have its sweep's name
             before its own there, and then it has here too.
+        keep: see ``load_runs``.
     """
     found = [(sweep, m) for sweep in sweeps if (m := read_final(store, sweep)) is not None]
     if not found:
@@ -69,7 +72,7 @@ def load_final(store: Store, sweeps: Sequence[str], runs: pd.DataFrame) -> Final
         return f"{sweep}/{arm}" if f"{sweep}/{arm}" in arms else arm
 
     frames = [
-        (frame := load_runs(store, m)).assign(arm=[name(sweep, arm) for arm in frame["arm"]])
+        (frame := load_runs(store, m, keep)).assign(arm=[name(sweep, arm) for arm in frame["arm"]])
         for sweep, m in found
     ]
     selections = [(sweep, m["selection"]) for sweep, m in found]

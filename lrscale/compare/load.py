@@ -15,7 +15,7 @@ import pandas as pd
 from lrscale.contract import measure_of
 from lrscale.errors import UserError, did_you_mean
 from lrscale.registry import workloads
-from lrscale.run_dir import RunDir
+from lrscale.result_index import NOTHING, Results, read_results
 from lrscale.run_state import FINISHED
 from lrscale.store import Store
 
@@ -65,8 +65,9 @@ def join_sweeps(manifests: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return {"name": "+".join(m["name"] for m in manifests), "notes": "; ".join(notes), "runs": runs}
 
 
-def load_runs(store: Store, manifest: Mapping[str, Any]) -> pd.DataFrame:
-    """One row per run of the manifest, in its order.
+def load_runs(store: Store, manifest: Mapping[str, Any], keep: bool = True) -> pd.DataFrame:
+    """One row per run of the manifest, in its order; from the store's index of results where that
+    is up to date, and the index is written unless ``keep`` is false.
 
     Columns: ``id, arm, seed, trial``; ``sweep``, empty where it is not one of several; ``point``,
     the run's place in its grid as canonical JSON; ``state`` (the store's, or ``missing``),
@@ -79,7 +80,11 @@ def load_runs(store: Store, manifest: Mapping[str, Any]) -> pd.DataFrame:
     """
     if not manifest["runs"]:
         raise UserError(f"sweep '{manifest['name']}' has no runs")
-    rows = [_row_of(store, entry) for entry in manifest["runs"]]
+    ids = [entry["id"] for entry in manifest["runs"]]
+    results, unreadable = read_results(store, manifest["name"], ids, keep)
+    for run, why in unreadable.items():
+        warnings.warn(f"run {run[:8]} cannot be read and counts as missing: {why}", stacklevel=2)
+    rows = [_row(results.get(entry["id"], NOTHING), entry) for entry in manifest["runs"]]
     frame: pd.DataFrame = pd.DataFrame(rows)
     return frame
 
@@ -137,16 +142,8 @@ def point_key(point: Mapping[str, Any]) -> str:
     return json.dumps(flatten(point), sort_keys=True)
 
 
-def _row_of(store: Store, entry: Mapping[str, Any]) -> dict[str, Any]:
-    run = entry["id"]
-    if why := store.unreadable(run):
-        warnings.warn(f"run {run[:8]} cannot be read and counts as missing: {why}", stacklevel=2)
-        return _row(None, entry)
-    return _row(store.run(run), entry)
-
-
-def _row(run: RunDir | None, entry: Mapping[str, Any]) -> dict[str, Any]:
-    state = run.state() if run else None
+def _row(left: Results, entry: Mapping[str, Any]) -> dict[str, Any]:
+    record, state = left.record, left.state
     point = flatten(entry["point"])
     row: dict[str, Any] = {
         "id": entry["id"],
@@ -160,8 +157,7 @@ def _row(run: RunDir | None, entry: Mapping[str, Any]) -> dict[str, Any]:
         "ended": state.updated if state and state.state in FINISHED else None,
     }
     config: dict[str, Any] = {}
-    if run and run.exists():
-        record = run.record()
+    if record is not None:
         config = flatten(record["config"])
         code = record.get("code") or {}
         row["code"] = _code(code.get("commit"), bool(code.get("dirty")), code.get("digest"))
@@ -169,8 +165,7 @@ def _row(run: RunDir | None, entry: Mapping[str, Any]) -> dict[str, Any]:
             named = (f"{plugin['name']} {plugin['digest'][:10]}" for plugin in record["plugins"])
             row |= {"plugins": ", ".join(named), "measure": json.dumps(record["measure"])}
     row |= {f"config.{key}": value for key, value in {**config, **point}.items()}
-    summary = run.summary() if run and row["state"] in FINISHED else None
-    return row | (_results(summary) if summary else {})
+    return row | (_results(left.summary) if left.summary else {})
 
 
 def _arm(entry: Mapping[str, Any]) -> str:
