@@ -60,7 +60,8 @@ def read_results(
     found: dict[str, Entry] = {}
     unreadable: dict[str, str] = {}
     for run in dict.fromkeys(runs):
-        paths = [store.run(run).path / name for name in NAMES]
+        folder = store.run(run).path
+        paths = [folder / name for name in NAMES]
         try:
             entry = kept.get(run)
             if entry is None or entry[0] != [stamp(file) for file in paths]:

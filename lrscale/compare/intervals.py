@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 Interval = tuple[float, float]
 
@@ -25,7 +25,11 @@ def t_interval(values: Sequence[float]) -> Interval | None:
     n = len(values)
     if n < 2:
         return None
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    half = (
+        float(special.stdtrit(n - 1, (1 + LEVEL) / 2))
+        * float(np.std(values, ddof=1))
+        / math.sqrt(n)
+    )
     mean = math.fsum(values) / n
     return mean - half, mean + half
 
@@ -46,7 +50,7 @@ def ratio_interval(values: Sequence[float], others: Sequence[float]) -> Interval
     if sum(parts) == 0:
         return None
     freedom = sum(parts) ** 2 / sum(p**2 / (len(v) - 1) for p, v in zip(parts, (x, y), strict=True))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(sum(parts))
+    half = float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(sum(parts))
     ratio = float(x.mean() / y.mean())
     return ratio * math.exp(-half), ratio * math.exp(half)
 
@@ -81,7 +85,7 @@ def binomial_error(share: float, examples: int) -> float:
     What one model's accuracy may differ from that on other test examples of the same kind:
     z/(1 + z²/N) √(p(1 − p)/N + z²/4N²). Seeds do not lessen it, for all share the test set.
     """
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    z = float(special.ndtri((1 + LEVEL) / 2))
     root = math.sqrt(share * (1 - share) / examples + z * z / (4 * examples**2))
     return z / (1 + z * z / examples) * root
 
@@ -99,5 +103,5 @@ def paired_test_error(ours: np.ndarray, theirs: np.ndarray) -> float:
         ours, theirs: whether each example was right: (seeds, examples), at least two examples.
     """
     difference = ours.mean(axis=0) - theirs.mean(axis=0)
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    z = float(special.ndtri((1 + LEVEL) / 2))
     return z * float(difference.std(ddof=1)) / math.sqrt(len(difference))
