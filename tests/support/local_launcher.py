@@ -212,8 +212,8 @@ def _result(run: RunDir) -> dict[str, Any]:
 
 
 def _timeless(row: Mapping[str, Any]) -> dict[str, Any]:
-    clocks = ("seconds", "steps_per_second", "evaluation_seconds")
-    return {key: value for key, value in row.items() if key.partition(".")[0] not in clocks}
+    """Without durations and rates, all of which are named after their unit."""
+    return {key: value for key, value in row.items() if "second" not in key}
 
 
 def _kill_group(pid: int) -> None:
