@@ -55,7 +55,7 @@ def read_results(
         sweep: whose index it is.
         keep: false to write none.
     """
-    path = store.index_path(sweep).parent / "results" / f"{sweep}.json"
+    path = store.result_index_path(sweep)
     kept = _read(path)
     found: dict[str, Entry] = {}
     unreadable: dict[str, str] = {}

@@ -191,6 +191,9 @@ class Store:
     def index_path(self, sweep: str) -> Path:
         return self.root / "index" / f"{sweep}.json"
 
+    def result_index_path(self, sweep: str) -> Path:
+        return self.root / "index" / "results" / f"{sweep}.json"
+
     def snapshot_dir(self, digest: str) -> Path:
         return self.root / "snapshots" / digest
 
