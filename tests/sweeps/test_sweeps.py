@@ -23,7 +23,7 @@ POINTS = {
     "mnist_random": 10,
     "mnist_random_lr": 10,
     "mnist_cnn": 3 * 3,
-    "mnist_tuned": 4 * 3,
+    "mnist_tuned": 4 * 6,
     "imdb": 2,
     "imagenet_optim": 6 * 6,
     "imagenet_largebatch": 3 * 4 * 3,
