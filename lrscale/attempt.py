@@ -65,7 +65,7 @@ def record_end(
         newest = run_dir.begin()
     if state is None or state.attempt < newest:
         step = checkpoint.newest_step(run_dir.path)
-        state = next_state(state, newest, step, job, requeues)
+        state = next_state(state, newest, step, job, requeues, run_dir.forgotten())
     elif state.job not in ("", job) or state.state == "failed":
         return
     run_dir.write_state(replace(state, state=ended, job=job, requeues=requeues, cause=cause))
@@ -120,7 +120,9 @@ class Attempt:
         evaluated = evaluation["step"] if evaluation is not None else -1
         self._metrics = run_dir.open_metrics(number, step, evaluated)
         earlier = run_dir.state()
-        self._state = next_state(earlier, number, step, control.job, control.requeues)
+        self._state = next_state(
+            earlier, number, step, control.job, control.requeues, run_dir.forgotten()
+        )
         with despite_full_disk():
             run_dir.write_state(self._state)
         self._heed_requests()

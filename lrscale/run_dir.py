@@ -188,13 +188,18 @@ class RunDir:
     def reset(self) -> None:
         """Forget every result and checkpoint, keep the configuration: the run starts afresh.
 
-        An attempt is claimed and left empty, so that a process that still works on the run finds
-        itself overtaken and the next attempt does not take its number.
+        An attempt is claimed and left empty, unless there was none, so that a process that still
+        works on the run finds itself overtaken and the next attempt does not take its number.
         """
-        claim = self._metrics_path(self.begin())
+        claim = self._metrics_path(self.begin()) if self.newest_attempt() else None
         for path in self.path.iterdir():
-            if path.name not in ("config.json", claim.name):
+            if path.name != "config.json" and path != claim:
                 path.unlink()
+
+    def forgotten(self) -> int:
+        """The attempt that ``reset`` has claimed, up to which nothing counts; 0 for none."""
+        oldest = min(self._attempts(), default=0)
+        return oldest if oldest > 1 else 0
 
     # --- reading metrics
 

@@ -78,7 +78,12 @@ class State:
 
 
 def next_state(
-    earlier: State | None, attempt: int, step: int, job: str = "", requeues: int = 0
+    earlier: State | None,
+    attempt: int,
+    step: int,
+    job: str = "",
+    requeues: int = 0,
+    forgotten: int = 0,
 ) -> State:
     """The state of an attempt that begins with a checkpoint of ``step``; what came before it is
     counted.
@@ -87,6 +92,9 @@ def next_state(
     then the scheduler has taken its node away and requeued it. Of some there is no state at all,
     because the disk was full or they were overtaken as they began: these count as killed too, but
     not as retries.
+
+    Args:
+        forgotten: the last attempt before the run began afresh, none of which counts.
     """
     now = State(
         "running",
@@ -98,18 +106,21 @@ def next_state(
         requeues=requeues,
     )
     if earlier is None:
-        return now
+        return replace(now, interruptions=_and_killed({}, attempt - forgotten - 1))
     ended = earlier.state
     if ended == "running":
         ended = "preempted" if job and job == earlier.job else "killed"
     interruptions = Counter(earlier.interruptions)
     interruptions[ended] += 1
-    interruptions["killed"] += attempt - earlier.attempt - 1
     retries = earlier.retries + (ended in BADLY)
     return replace(
         now,
         total_steps=earlier.total_steps,
         epoch=earlier.epoch,
-        interruptions=dict(+interruptions),
+        interruptions=_and_killed(interruptions, attempt - earlier.attempt - 1),
         retries=0 if step > earlier.resumed_from else retries,
     )
+
+
+def _and_killed(interruptions: Mapping[str, int], more: int) -> dict[str, int]:
+    return dict(+(Counter(interruptions) + Counter(killed=more)))

@@ -110,6 +110,24 @@ def test_attempts_that_left_no_state_are_counted(tmp_path: Path):
     assert state.interruptions == {"preempted": 1, "killed": 2}
 
 
+@pytest.mark.parametrize("afresh", [False, True])
+def test_no_attempt_at_all_left_a_state(tmp_path: Path, afresh: bool):
+    """The disk was full from the start. One that begins afresh counts what came after that."""
+    run_dir = new_run(tmp_path)
+    if afresh:
+        run_dir.reset()  # there was nothing to forget
+        assert run_dir.newest_attempt() == 0
+        begin(run_dir, "7").leave("preempted")
+        run_dir.reset()
+    run_dir.begin()
+    run_dir.begin()
+    begin(run_dir, "8", 3)
+    assert state_of(run_dir).interruptions == {"killed": 2}
+    run_dir.reset()
+    begin(run_dir, "9")
+    assert state_of(run_dir).interruptions == {}
+
+
 @pytest.mark.parametrize("ended", ["failed", "killed"])
 def test_an_end_that_the_attempt_could_not_record(tmp_path: Path, ended: RunState):
     run_dir = new_run(tmp_path)
