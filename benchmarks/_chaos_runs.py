@@ -21,12 +21,13 @@ from lrscale.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINT_SECONDS = 2.0
-PARALLEL = 10
+PARALLEL = 8
 MAX_RETRIES = 5
 PACE = 0.2  # seconds that a step takes while there are faults
 
-# Environment variables of the jobs: files that hold the pace and take what is told.
-PACE_FILE, TRACE_DIR = "CHAOS_PACE", "CHAOS_TRACE"
+# Environment variables of the jobs: the file that holds the pace, the folders of what is told and
+# of the nodes' clocks.
+PACE_FILE, TRACE_DIR, CLOCK_DIR = "CHAOS_PACE", "CHAOS_TRACE", "CHAOS_CLOCKS"
 
 SLOW = '''
 """SGD that takes its time, or kills its process before the first step."""
@@ -75,12 +76,31 @@ class _Traced(Attempt):
         import os
 
         if self._writes and "CHAOS_TRACE" in os.environ:
-            words = (time.time(), self._state.attempt, step, self._save_interval)
+            now = time.clock_gettime(time.CLOCK_REALTIME)  # by the right clock
+            words = (now, self._state.attempt, step, self._save_interval)
             with open(f"{os.environ['CHAOS_TRACE']}/{self._run_dir.id}", "a") as file:
                 file.write(" ".join(map(str, words)) + "\\n")
 
 
 Attempt = _Traced
+"""
+# What Python imports first of all: a node's clock, which may be wrong.
+SITE = """
+import os
+import time
+
+if "CHAOS_CLOCKS" in os.environ and "SLURMD_NODENAME" in os.environ:
+    _clock = os.path.join(os.environ["CHAOS_CLOCKS"], os.environ["SLURMD_NODENAME"])
+    _right = time.time
+
+    def _wrong():
+        try:
+            with open(_clock) as file:
+                return _right() + float(file.read())
+        except OSError:
+            return _right()
+
+    time.time = _wrong
 """
 OPTIMIZER = {"name": "slow", "lr": 0.05, "momentum": 0.9}
 STEPS_PER_EPOCH = 37  # of the digits, in batches of 32
@@ -145,6 +165,15 @@ def copy_code(tree: Path) -> None:
         file.write(TRACED)
 
 
+def write_profile(folder: Path) -> Path:
+    """Of nodes whose clocks may be wrong."""
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(SITE)
+    profile = folder / "profile.yaml"
+    profile.write_text(json.dumps({"preamble": [f"export PYTHONPATH={folder / 'site'}"]}))
+    return profile
+
+
 def write_images(root: Path, classes: int = 4, train: int = 30, val: int = 6) -> Path:
     """Noise of 36² pixels in ImageNet's layout, a colour for each class."""
     draw = np.random.default_rng(0)
@@ -171,7 +200,7 @@ def command(tree: Path, name: str, *arguments: str | Path) -> subprocess.Complet
 
 
 def submit(
-    tree: Path, contents: Mapping[str, Mapping[str, Any]], store: Path, *options: str
+    tree: Path, contents: Mapping[str, Mapping[str, Any]], store: Path, *options: str | Path
 ) -> None:
     for name, content in contents.items():
         sweep = tree / f"{name}.yaml"

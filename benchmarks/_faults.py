@@ -14,7 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks._storm import Fault, Job, Storm, ask, processes, send, step_daemons
+from benchmarks._trace import Unsaved
 from lrscale import checkpoint
+from lrscale.files import write_text
 
 
 def requeue(storm: Storm, job: Job) -> bool:
@@ -151,7 +153,7 @@ def disk_full(storm: Storm, job: Job) -> bool:
 
     def make_room() -> None:
         filler.unlink(missing_ok=True)
-        storm.unsaved.append((since, time.time()))
+        storm.unsaved.append(Unsaved("", since, time.time()))
 
     storm.later("disk", 1, 5, make_room)
     return True
@@ -180,14 +182,31 @@ def checkpoint_half_written(storm: Storm, job: Job) -> bool:
 
 def _damaged(storm: Storm, job: Job, damage: Callable[[Path], object]) -> bool:
     """The newest checkpoint of one of its runs; then its step is killed, so that it is needed."""
-    saved = [c for run in job.runs if run.exists() for c in checkpoint.checkpoints(run.path)[:1]]
+    saved = [
+        (run.id, path)
+        for run in job.runs
+        if run.exists()
+        for path in checkpoint.checkpoints(run.path)[:1]
+    ]
     if not saved:
         return False
-    storm.unsaved.append((time.time(), time.time()))
+    run, path = storm.random.choice(saved)
+    storm.unsaved.append(Unsaved(run, time.time(), time.time()))
     with contextlib.suppress(OSError):  # it is gone by now, or the disk is full
-        damage(storm.random.choice(saved))
+        damage(path)
         return step_killed(storm, job)
     return False
+
+
+def clock_wrong(storm: Storm, job: Job) -> bool:
+    """A node's, by an hour, and right again later: both while its processes run."""
+    node = storm.random.choice(job.nodes)
+    clock = storm.clocks / node
+    if clock.exists():
+        return False
+    write_text(clock, storm.random.choice(("3600", "-3600")))
+    storm.later(f"clock of {node}", 3, 20, clock.unlink)
+    return True
 
 
 def cancelled(storm: Storm, job: Job) -> bool:
@@ -204,6 +223,6 @@ KINDS: dict[str, Fault] = {
         preempted_with_20_s_of_grace, step_killed, process_killed, rank_of_four_killed,
         data_worker_killed, node_crashed, slurmd_killed, node_drained, controller_restarted,
         process_frozen, disk_full, checkpoint_truncated, checkpoint_altered,
-        checkpoint_half_written, cancelled,
+        checkpoint_half_written, clock_wrong, cancelled,
     )
 }  # fmt: skip

@@ -16,11 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks._chaos_runs import ROOT, runs_of
+from benchmarks._trace import Unsaved, told
 from launch.submissions import job_of_element
+from lrscale.lock import process_alive
 from lrscale.run_dir import RunDir
 from lrscale.store import Store
 
 DEV_CLUSTER = ROOT / "slurm" / "dev_cluster.sh"
+# How far a start of a run has come; a job is as far as the first of its runs.
+PHASES = ("training", "set-up", "import or earlier")
+IN_TRAINING = 0.85  # of the faults
 
 
 @dataclass(frozen=True)
@@ -69,28 +74,29 @@ class Storm:
             it did anything to it.
         state_dir: of the cluster.
         trace: where attempts tell how far they are.
+        clocks: where a node finds by how many seconds its clock is wrong.
         disk: the file system of the store, when it is one of its own that may be filled.
         counts: faults by kind.
-        early: those that hit a run on which its process had not begun to work.
+        phases: faults by the phase of the job that was drawn.
         hits: how often each run may have been interrupted, by id.
         cancelled: when a run's job was cancelled, Unix seconds, by id.
         tended: see ``tend``.
-        unsaved: when a checkpoint was damaged or could not be written, Unix seconds from and to.
+        unsaved: when checkpoints were damaged or could not be written.
     """
 
     state_dir: Path
     store: Store
     trace: Path
+    clocks: Path
     random: random.Random
     disk: Path | None
     kinds: Mapping[str, Fault]
     counts: Counter[str] = field(default_factory=Counter)
-    early: int = 0
+    phases: Counter[str] = field(default_factory=Counter)
     hits: Counter[str] = field(default_factory=Counter)
     cancelled: dict[str, float] = field(default_factory=dict)
     tended: int = 0
-    unsaved: list[tuple[float, float]] = field(default_factory=list)
-    _deck: list[str] = field(default_factory=list)
+    unsaved: list[Unsaved] = field(default_factory=list)
     _repairs: list[tuple[float, str, Callable[[], object]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -99,17 +105,35 @@ class Storm:
         self._arms = {run.id: arm for (arm, _), run in runs_of(self.store).items()}
 
     def strike(self) -> None:
-        """One fault: every kind in turn, in random order, on the first job of a random order that
-        it can be done to."""
+        """One fault, if there is a job that it can be done to: of the kinds that were dealt least,
+        more or less, and mostly on a job that is at its training."""
         self.repair()
-        self._deck = self._deck or self.random.sample(sorted(self.kinds), len(self.kinds))
-        kind, jobs = self._deck.pop(), self.jobs()
-        for job in self.random.sample(jobs, len(jobs)):
-            if self.kinds[kind](self, job):
-                self.counts[kind] += 1
-                now = time.strftime("%H:%M:%S")
-                print(f"{now} {kind}: job {job.id} on {' '.join(job.nodes)}", file=sys.stderr)
-                return
+        in_training = self.random.random() < IN_TRAINING
+        jobs = [job for job in self.jobs() if (self.phase(job) == PHASES[0]) == in_training]
+        for kind in sorted(self.kinds, key=lambda kind: self.counts[kind] + self._noise()):
+            for job in self.random.sample(jobs, len(jobs)):
+                phase = self.phase(job)
+                if self.kinds[kind](self, job):
+                    self.counts[kind] += 1
+                    self.phases[phase] += 1
+                    self._say(f"{kind}: job {job.id} in {phase} on {' '.join(job.nodes)}")
+                    return
+
+    def _noise(self) -> float:
+        return self.random.uniform(0, 3)
+
+    def _say(self, text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    def phase(self, job: Job) -> str:
+        return min((self.phase_of(run) for run in job.runs), key=PHASES.index)
+
+    def phase_of(self, run: RunDir) -> str:
+        state = run.state() if run.exists() else None
+        if state is None or state.state != "running" or not process_alive(state.pid):
+            return PHASES[2]
+        lines = [line for line in told(self.trace, run.id) if line.attempt == state.attempt]
+        return PHASES[0] if lines and lines[-1].step > lines[0].step else PHASES[1]
 
     def repair(self, everything: bool = False) -> None:
         """Undo what is to last no longer."""
@@ -147,7 +171,6 @@ class Storm:
                 if state is not None and state.state in ("done", "diverged"):
                     continue
                 self.hits[run.id] += 1
-                self.early += state is None or state.state != "running"
 
     def node_failures(self, run: str) -> int:
         """How often Slurm has requeued a run's job because a node did not answer, whoever's fault

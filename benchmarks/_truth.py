@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks._chaos_runs import CHECKPOINT_SECONDS, MAX_RETRIES, command, runs_of
+from benchmarks._chaos_runs import MAX_RETRIES, command, runs_of
 from benchmarks._storm import Storm
+from benchmarks._trace import by_attempt, told
 from lrscale.lock import process_alive
 from lrscale.run_dir import RunDir
 from lrscale.run_state import BADLY, FINISHED, State
@@ -20,6 +20,8 @@ from lrscale.store import Store
 # Shown of a run, they say that nobody will go on with it by itself.
 OVER = frozenset({"failed", "lost", "missing", "cancelled"})
 SECONDS_TO_DIE = 30.0  # that a cancelled job's processes are given on a busy machine
+# For a batch script that has outlived its job's place in the queue, as after a slurmd that died.
+SECONDS_TO_SETTLE = 60.0
 
 
 @dataclass
@@ -99,21 +101,45 @@ class Witness:
 
 def check_settled(storm: Storm, witness: Witness) -> None:
     """All has ended by itself, but for what was cancelled, which nothing has brought back."""
-    findings, shown = witness.findings, witness.shown()
+    findings = witness.findings
+    findings.lost += _unsettled(storm)
+    shown = witness.shown()
     for (arm, _), run in runs_of(storm.store).items():
-        state = run.state() if run.exists() else None
-        name = state.state if state else "missing"
-        wanted = {"failed"} if arm == "doomed" else set(FINISHED)
-        if run.id in storm.cancelled:  # "lost" where its processes were killed before they knew
-            wanted |= {"cancelled", "missing"} | ({name} if shown.get(run.id) == "lost" else set())
-            late = storm.cancelled[run.id] + SECONDS_TO_DIE
-            if any(begun > late for begun in begins(storm, run)):
-                findings.wrong.append(f"{run.id} went on after it was cancelled")
-        elif shown.get(run.id) != name:
-            findings.wrong.append(f"{run.id} is {name} and shown as {shown.get(run.id)}")
-        if name not in wanted:
-            findings.lost.append(f"{arm} {run.id} is {name}: {state.cause if state else ''}")
+        name = _state(run)
+        if run.id not in storm.cancelled:
+            if shown.get(run.id) != name:
+                findings.wrong.append(f"{run.id} is {name} and shown as {shown.get(run.id)}")
+            continue
+        # "lost" where its processes were killed before they knew.
+        if name not in (*_ends(arm), "cancelled", "missing") and shown.get(run.id) != "lost":
+            findings.lost.append(f"{arm} {run.id} was cancelled and is {name}")
+        late = storm.cancelled[run.id] + SECONDS_TO_DIE
+        if any(begun[0].time > late for begun in by_attempt(told(storm.trace, run.id))):
+            findings.wrong.append(f"{run.id} went on after it was cancelled")
     witness.look_back(storm.cancelled)
+
+
+def _unsettled(storm: Storm) -> list[str]:
+    """What has not ended as it should, cancelled runs aside, a line each; in the end."""
+    deadline = time.monotonic() + SECONDS_TO_SETTLE
+    while True:
+        lines = [
+            f"{arm} {run.id} is {_state(run)}"
+            for (arm, _), run in runs_of(storm.store).items()
+            if run.id not in storm.cancelled and _state(run) not in _ends(arm)
+        ]
+        if not lines or time.monotonic() > deadline:
+            return lines
+        time.sleep(1)
+
+
+def _ends(arm: str) -> frozenset[str]:
+    return frozenset({"failed"}) if arm == "doomed" else FINISHED
+
+
+def _state(run: RunDir) -> str:
+    state = run.state() if run.exists() else None
+    return state.state if state else "missing"
 
 
 def check_runs(calm: Store, storm: Storm, findings: Findings) -> None:
@@ -182,87 +208,3 @@ def facts(run: RunDir) -> dict[str, Any]:
         ],
         "predictions": run.predictions(),
     }
-
-
-# --- work that was done twice
-
-
-@dataclass(frozen=True)
-class Told:
-    """A line of an attempt: when it was at which step, in Unix seconds, and how many seconds it
-    meant to work until its next checkpoint."""
-
-    time: float
-    attempt: int
-    step: int
-    interval: float
-
-
-@dataclass
-class Redone:
-    """Work done twice, in seconds, at each interruption.
-
-    Attributes:
-        seconds: between the checkpoint that was resumed from and the last that was heard.
-        late: of those that exceed what is allowed, a line each.
-        excused: interruptions left out: a checkpoint was damaged, or found no room.
-        grown: that were allowed more than CHECKPOINT_SECONDS, since a checkpoint took over 2 % of
-            that.
-    """
-
-    seconds: list[float] = field(default_factory=list)
-    late: list[str] = field(default_factory=list)
-    excused: int = 0
-    grown: int = 0
-
-
-def redone(storm: Storm) -> Redone:
-    """Of all runs. An interruption may cost the seconds between two checkpoints, and those
-    between two looks at the clock: a step, or the time that the process stood still."""
-    result = Redone()
-    for run in runs_of(storm.store).values():
-        done: list[Told] = []  # the run's history as its record has it
-        for attempt, lines in itertools.groupby(told(storm, run), key=lambda line: line.attempt):
-            begun = list(lines)
-            repeated = [line for line in done if line.step > begun[0].step]
-            done = [line for line in done if line.step <= begun[0].step]
-            if repeated:
-                _judge(result, f"{run.id}, attempt {attempt}", done[-1:] + repeated, storm)
-            done += begun
-    return result
-
-
-def _judge(result: Redone, name: str, lines: list[Told], storm: Storm) -> None:
-    """``lines``: from the checkpoint to the last that was heard, perhaps of several attempts."""
-    gaps = [
-        after.time - before.time if after.attempt == before.attempt else 0.0
-        for before, after in itertools.pairwise(lines)
-    ]
-    first, last = lines[0].time, lines[-1].time
-    if any(since <= last and until >= first for since, until in storm.unsaved):
-        result.excused += 1
-        return
-    interval = max(line.interval for line in lines)
-    result.grown += interval > CHECKPOINT_SECONDS
-    result.seconds.append(sum(gaps))
-    # Twice the longest gap: the look at which a checkpoint is due comes late by one, and what
-    # was done until the one that is resumed from began is counted from the look before it.
-    if sum(gaps) > interval + 2 * max(gaps, default=0.0):
-        result.late.append(f"{name}: {sum(gaps):.1f} s done twice, {interval:.1f} s allowed")
-
-
-def told(storm: Storm, run: RunDir) -> list[Told]:
-    """What a run's attempts have told, attempt by attempt; a torn line is left out."""
-    path = storm.trace / run.id
-    pattern = re.compile(r"(\d+\.?\d*) (\d+) (\d+) (\d+\.?\d*)\n")
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    matches = (pattern.fullmatch(line) for line in lines)
-    words = [match.groups() for match in matches if match]
-    found = [Told(float(t), int(a), int(s), float(i)) for t, a, s, i in words]
-    return sorted(found, key=lambda line: line.attempt)
-
-
-def begins(storm: Storm, run: RunDir) -> list[float]:
-    """When each of its attempts began, Unix seconds."""
-    by_attempt = itertools.groupby(told(storm, run), key=lambda line: line.attempt)
-    return [next(lines).time for _, lines in by_attempt]

@@ -4,8 +4,8 @@
 
 Mixed workloads (digits, MNIST, images from files with worker processes, gradient descent; one
 process, four on two nodes, several runs in a job) are submitted to a throw-away cluster of this
-machine. For so many minutes faults of every kind in turn, in random order, hit jobs drawn at
-random, up to one about every second; then all goes on undisturbed to its end. A run is
+machine. For so many minutes faults of every kind hit jobs drawn at random, most of them in the
+middle of their training; then all goes on undisturbed to its end. A run is
 
 - *lost* that does not end by itself, unless it was cancelled;
 - *doubled* if a step or an evaluation is on record twice, not at all or out of order;
@@ -33,12 +33,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks._chaos_runs import (
+    CLOCK_DIR,
     PACE,
     PACE_FILE,
     TRACE_DIR,
@@ -47,11 +49,13 @@ from benchmarks._chaos_runs import (
     submit,
     sweeps,
     write_images,
+    write_profile,
 )
 from benchmarks._common import parser
 from benchmarks._faults import KINDS
-from benchmarks._storm import DEV_CLUSTER, Storm
-from benchmarks._truth import Findings, Redone, Witness, check_runs, check_settled, redone
+from benchmarks._storm import DEV_CLUSTER, PHASES, Storm
+from benchmarks._trace import redone
+from benchmarks._truth import Findings, Witness, check_runs, check_settled
 from lrscale.store import Store
 
 CLUSTER = {
@@ -61,7 +65,8 @@ CLUSTER = {
 }  # fmt: skip
 LEAST_RUNS = 6  # one of each arm
 SETTLE_SECONDS = 1200.0
-LOOK_EVERY = 8  # faults
+LOOK_EVERY = 8  # faults that are tried
+PAUSE = (0.5, 3.5)  # seconds between two faults
 
 
 def main() -> None:
@@ -79,15 +84,17 @@ def main() -> None:
             started = time.monotonic()
             store = Store((disk or folder) / "runs")
             contents = sweeps(options.runs, options.minutes, images, calm=False)
+            profile = ("--profile", write_profile(folder))
             with _pace(folder) as hurry:
-                submit(tree, contents, store.root)
+                submit(tree, contents, store.root, *profile)
                 drawn = random.Random(options.seed)
-                storm = Storm(folder / "c", store, folder / "trace", drawn, disk, KINDS)
+                trace, clocks = folder / "trace", folder / "clocks"
+                storm = Storm(folder / "c", store, trace, clocks, drawn, disk, KINDS)
                 witness = Witness(tree, store, Findings())
                 strike(storm, witness, 60 * options.minutes)
                 hurry()
                 settle(storm, witness)
-                submit(tree, contents, store.root, "--retry", "cancelled")
+                submit(tree, contents, store.root, *profile, "--retry", "cancelled")
                 wait_for_the_queue(storm)
             check_runs(calm, storm, witness.findings)
             _report(options, storm, witness, time.monotonic() - started)
@@ -150,9 +157,9 @@ def kept(folder: Path, disk: Path, keep: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _pace(folder: Path) -> Iterator[Any]:
-    """Inside, jobs that are submitted take their time, and tell of it; until what is given is
-    called."""
-    pace, trace = folder / "pace", folder / "trace"
+    """Inside, jobs that are submitted take their time, and tell of it, on nodes whose clocks may be
+    wrong; their time until what is given is called."""
+    pace, trace, clocks = folder / "pace", folder / "trace", folder / "clocks"
 
     def set_pace(seconds: float) -> None:
         (folder / "pace.new").write_text(str(seconds))
@@ -160,22 +167,27 @@ def _pace(folder: Path) -> Iterator[Any]:
 
     set_pace(PACE)
     trace.mkdir()
-    os.environ |= {PACE_FILE: str(pace), TRACE_DIR: str(trace)}
+    clocks.mkdir()
+    os.environ |= {PACE_FILE: str(pace), TRACE_DIR: str(trace), CLOCK_DIR: str(clocks)}
     yield lambda: set_pace(0.0)
 
 
 def strike(storm: Storm, witness: Witness, seconds: float) -> None:
     """Faults for so long, and a look at what is shown now and then."""
     deadline = time.monotonic() + seconds
-    for number in range(1, sys.maxsize):
-        if time.monotonic() > deadline:
-            break
-        storm.strike()
-        if number % LOOK_EVERY == 0:
-            witness.look()
-            storm.tend()
-        time.sleep(storm.random.uniform(0.2, 1.0))
-    storm.repair(everything=True)
+    with ThreadPoolExecutor(1) as beside:
+        look = beside.submit(witness.look)
+        for number in range(1, sys.maxsize):
+            if time.monotonic() > deadline:
+                break
+            storm.strike()
+            if number % LOOK_EVERY == 0 and look.done():
+                look.result()
+                look = beside.submit(witness.look)
+                storm.tend()
+            time.sleep(storm.random.uniform(*PAUSE))
+        storm.repair(everything=True)
+        look.result()
 
 
 def settle(storm: Storm, witness: Witness) -> None:
@@ -204,16 +216,17 @@ def say(text: str) -> None:
 
 
 def _report(options: argparse.Namespace, storm: Storm, witness: Witness, seconds: float) -> None:
-    twice, findings = redone(storm), witness.findings
+    findings, runs = witness.findings, [run.id for run in runs_of(storm.store).values()]
+    twice = redone(runs, storm.trace, storm.unsaved)
     findings.wrong += twice.late
     answer = {
         "seed": options.seed,
-        "runs": len(runs_of(storm.store)),
+        "runs": len(runs),
         "faults": storm.counts.total(),
         "by kind": {kind: storm.counts[kind] for kind in KINDS},
-        "of these before the run had begun": storm.early,
+        "by phase": {phase: storm.phases[phase] for phase in PHASES},
         "attempts that ended": _ends(storm.store),
-        "work done twice": _in_words(twice),
+        "work done twice": str(twice),
         "looks at status.py": witness.looks,
         "jobs that Slurm held, and nodes that it drained": storm.tended,
         "minutes": round(seconds / 60, 1),
@@ -239,15 +252,6 @@ def _ends(store: Store) -> dict[str, int]:
         if state := run.state():
             ended.update(state.interruptions)
     return dict(ended)
-
-
-def _in_words(twice: Redone) -> str:
-    seconds = sorted(twice.seconds) or [0.0]
-    return (
-        f"{len(twice.seconds)} interruptions, median {seconds[len(seconds) // 2]:.1f} s, most "
-        f"{seconds[-1]:.1f} s, {len(twice.late)} too much; {twice.grown} with an interval that had "
-        f"grown; {twice.excused} left out, as a checkpoint was damaged or had no room"
-    )
 
 
 if __name__ == "__main__":
