@@ -10,7 +10,7 @@ import pandas as pd
 from lrscale.compare.comparison import Comparison
 from lrscale.compare.curves import place
 from lrscale.compare.difference_sheet import p_text
-from lrscale.compare.load import is_share
+from lrscale.compare.load import NAMELESS, is_share
 from lrscale.compare.mean_sheet import span, texts
 from lrscale.compare.provenance import words
 from lrscale.compare.render.cells import point_text, statistic_cell
@@ -57,8 +57,9 @@ def _best(row: Mapping[Any, Any], groups: int, c: Comparison) -> str:
 def _name(row: Mapping[Any, Any], c: Comparison) -> str:
     """``adam at lr 0.003``."""
     keys = [f"config.{key}" for key in c.keys if f"config.{key}" not in c.by]
-    point = point_text(row, keys)
-    return f"{place(row, c.by)} at {point}" if point != "–" else place(row, c.by)
+    point, group = point_text(row, keys), place(row, c.by)
+    group = c.sweep if group == NAMELESS else group
+    return f"{group} at {point}" if point != "–" else group
 
 
 def _seeds(row: Mapping[Any, Any], measure: str) -> str:

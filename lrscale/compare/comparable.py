@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+
+MACHINE = ("hardware", "world_size", "threads")  # what a run computed on
+CONDITIONS = (*MACHINE, "versions", "sharing", "mixed")
+MOST_NAMED = 5  # arms in a clause
 
 
 def obstacles(runs: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -16,15 +20,16 @@ def obstacles(runs: Mapping[str, pd.DataFrame]) -> list[str]:
     same machine at the time is not on record, but for runs of the sweep that shared a GPU.
     """
     ended = {
-        label: frame[frame["state"].isin(("done", "diverged"))] for label, frame in runs.items()
+        label: frame[frame["state"].isin(("done", "diverged"))].reindex(columns=CONDITIONS)
+        for label, frame in runs.items()
     }
     return [
-        *_differing(ended, _machine, "arms ran on different hardware"),
-        *_differing(ended, lambda run: str(run["versions"]), "arms ran with different software"),
-        *_some(ended, lambda run: run["sharing"] > 1, "runs shared their GPU with others"),
+        *_differing(ended, MACHINE, _machine, "arms ran on different hardware"),
+        *_differing(ended, ("versions",), _software, "arms ran with different software"),
+        *_some(ended, lambda own: own["sharing"] > 1, "runs shared their GPU with others"),
         *_some(
             ended,
-            lambda run: run["mixed"] is True,
+            lambda own: own["mixed"].eq(True),
             "runs were resumed on other hardware or software",
         ),
     ]
@@ -36,7 +41,7 @@ def why_not(obstacles: Sequence[str]) -> str:
 
 
 def _machine(run: Mapping[Any, Any]) -> str:
-    """``cpu AMD EPYC, 2 processes, 4 threads``: what a run computed on."""
+    """``cpu AMD EPYC, 2 processes, 4 threads``."""
     parts = [str(run["hardware"])]
     for column, noun in (("world_size", "processes"), ("threads", "threads")):
         if run[column] > 1:
@@ -44,24 +49,41 @@ def _machine(run: Mapping[Any, Any]) -> str:
     return ", ".join(parts)
 
 
+def _software(run: Mapping[Any, Any]) -> str:
+    return str(run["versions"])
+
+
 def _differing(
-    ended: Mapping[str, pd.DataFrame], of: Callable[[Mapping[Any, Any]], str], what: str
+    ended: Mapping[str, pd.DataFrame],
+    columns: Sequence[str],
+    of: Callable[[Mapping[Any, Any]], str],
+    what: str,
 ) -> list[str]:
     """``…: cpu A (adam, sgd); cpu B (lion)``, where there are several."""
     found: dict[str, set[str]] = {}
     for label, frame in ended.items():
-        for run in frame.to_dict("records"):
+        for run in frame[list(columns)].drop_duplicates().to_dict("records"):
             found.setdefault(of(run), set()).add(label)
     if len(found) < 2:
         return []
-    each = (f"{name} ({', '.join(sorted(labels))})" for name, labels in sorted(found.items()))
+    each = (f"{name} ({_named(labels)})" for name, labels in sorted(found.items()))
     return [f"{what}: {'; '.join(each)}"]
 
 
+def _named(labels: Collection[str]) -> str:
+    """The arms, or how many they are."""
+    return ", ".join(sorted(labels)) if len(labels) <= MOST_NAMED else f"{len(labels)} arms"
+
+
 def _some(
-    ended: Mapping[str, pd.DataFrame], affected: Callable[[Mapping[Any, Any]], bool], what: str
+    ended: Mapping[str, pd.DataFrame],
+    affected: Callable[[pd.DataFrame], pd.Series[bool]],
+    what: str,
 ) -> list[str]:
-    """``…: adam 3 of 5, sgd 1 of 5``, where there are any."""
-    counts = {label: sum(map(affected, frame.to_dict("records"))) for label, frame in ended.items()}
-    each = [f"{label} {n} of {len(ended[label])}" for label, n in sorted(counts.items()) if n]
+    """``…: adam 3 of 5, sgd 1 of 5``, where there are any; of many arms all runs together."""
+    counts = {label: (int(affected(frame).sum()), len(frame)) for label, frame in ended.items()}
+    hit = {label: count for label, count in counts.items() if count[0]}
+    if len(hit) > MOST_NAMED:
+        hit = {f"{len(hit)} arms": (sum(n for n, _ in hit.values()), sum(map(len, ended.values())))}
+    each = [f"{label} {n} of {all_}" for label, (n, all_) in sorted(hit.items())]
     return [f"{what}: {', '.join(each)}"] if each else []

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lrscale.compare.aggregate import points, report_on, select, sort_key, varied_keys
+from lrscale.compare.comparable import obstacles, why_not
 from lrscale.compare.final import Final
 from lrscale.compare.load import Metric, metric_of
 from lrscale.compare.profiles import Profile
@@ -37,6 +38,7 @@ class Comparison:
         protocol: what the sweep file fixes about the comparison.
         final: the frozen selection and the runs on other seeds that report it; None without.
         spaces: what the random searches draw from, by arm.
+        untimed: why times of the runs cannot be compared; then the tables of points have none.
         sheets: further tables, ready to be shown (see ``attach.attach_sheets``).
         profiles: performance profiles, where there are several workloads (likewise).
     """
@@ -55,6 +57,7 @@ class Comparison:
     protocol: Protocol = NOTHING_FIXED
     final: Final | None = None
     spaces: Mapping[str, Space] = field(default_factory=dict)
+    untimed: Sequence[str] = ()
     sheets: Sequence[Sheet] = ()
     profiles: Sequence[Profile] = ()
 
@@ -80,9 +83,9 @@ class Comparison:
             f"Reference: {reference.name}, fitted once to the training split of {reference.data}."
             for reference in self.references
         ]
-        return " ".join(
-            [selection_rule(self.metric, self.protocol, self.final), *fitted, str(self.provenance)]
-        )
+        rule = selection_rule(self.metric, self.protocol, self.final)
+        times = [why_not(self.untimed)] if self.untimed else []
+        return " ".join([rule, *times, *fitted, str(self.provenance)])
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def compare(
         protocol=protocol,
         final=final,
         spaces=spaces or {},
+        untimed=_untimed(runs, final),
     )
 
 
@@ -181,6 +185,14 @@ def tables(comparison: Comparison) -> list[Table]:
 def plain(column: str) -> str:
     """``config.optimizer.lr`` as the sweep file has it: ``optimizer.lr``."""
     return column.removeprefix("config.").removeprefix("metrics.")
+
+
+def _untimed(runs: pd.DataFrame, final: Final | None) -> list[str]:
+    """Reasons among the runs that tuned and among those that report, which are not compared with
+    each other."""
+    parts = [runs] if final is None else [runs, final.runs]
+    found = [obstacles({str(a): own for a, own in part.groupby("arm")}) for part in parts]
+    return list(dict.fromkeys(reason for reasons in found for reason in reasons))
 
 
 def _crosses_workloads(runs: pd.DataFrame) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from lrscale.compare.load import load_runs, point_key
+from lrscale.compare.load import NAMELESS, load_runs, point_key
 from lrscale.errors import UserError
 from lrscale.run_state import FINISHED
 from lrscale.store import Store
@@ -69,6 +69,8 @@ def load_final(
     arms = set(runs["arm"])
 
     def name(sweep: str, arm: str) -> str:
+        if arm == NAMELESS and arm not in arms:
+            return sweep
         return f"{sweep}/{arm}" if f"{sweep}/{arm}" in arms else arm
 
     frames = [

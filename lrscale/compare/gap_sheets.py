@@ -14,6 +14,7 @@ from lrscale.compare.intervals import t_interval
 from lrscale.compare.load import is_share
 from lrscale.compare.mean_sheet import span, texts
 from lrscale.compare.provenance import words
+from lrscale.compare.render.cells import with_spread
 from lrscale.compare.samples import Sample, direction_of, samples
 from lrscale.compare.sheet import Sheet
 
@@ -105,7 +106,8 @@ def _gap_cells(line: dict[str, Any]) -> list[str]:
     percent = is_share(line["metric"])
     name = words(line["metric"]) + (" (%)" if percent else "")
     cells = [line["group"], name, _count(line)]
-    cells += texts([line["training"], line["validation"], line["gap"], line["gap_sd"]], percent)
+    cells += [*texts([line["training"]], percent), *texts([line["validation"]], percent)]
+    cells += texts([line["gap"], line["gap_sd"]], percent)
     return [*cells, span((line["interval_low"], line["interval_high"]), percent)]
 
 
@@ -145,15 +147,15 @@ def _minibatch_line(
 def _minibatch_cells(line: dict[str, Any]) -> list[str]:
     ends = [f"{end:.0f}" for end in (line["first_epoch"], line["last_epoch"]) if end is not None]
     free, real = texts([line["running"], line["end_of_epoch"]])
-    hidden, sd = texts([line["hidden"], line["hidden_sd"]])
+    hidden = line["hidden"]
     return [
         line["group"],
         "–".join(dict.fromkeys(ends)) or "–",
         _count(line),
         free,
         real,
-        hidden if sd == "–" else f"{hidden} ± {sd}",
-        *texts([line["ratio"]]),
+        "–" if hidden is None else with_spread(hidden, line["hidden_sd"]),
+        "–" if line["ratio"] is None else f"{line['ratio']:.2f}",
     ]
 
 

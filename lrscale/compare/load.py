@@ -22,6 +22,7 @@ from lrscale.store import Store
 Direction = Literal["max", "min"]
 
 SHARES = ("accuracy", "f1")  # metrics from 0 to 1 of which the highest is best; shown in per cent
+NAMELESS = "all"  # the arm of a sweep without arms, where it is not one of several
 MISSING = "missing"  # the state of a run that the sweep asked for and the store does not hold
 
 
@@ -45,19 +46,20 @@ class Metric:
 
 
 def join_sweeps(manifests: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """One manifest of several: ``a+b``. An arm's name that several have gets its sweep's before it.
+    """One manifest of several: ``a+b``. An arm's name that several have gets its sweep's before it,
+    a sweep without arms is one of its own name.
 
     A run that several sweeps asked for under different names has a row for each.
     """
     if len(manifests) == 1:
         return manifests[0]
-    counts = Counter(arm for m in manifests for arm in {_arm(entry) for entry in m["runs"]})
+    counts = Counter(arm for m in manifests for arm in {entry["arm"] for entry in m["runs"]} if arm)
 
-    def name(sweep: str, arm: str) -> str:
-        return f"{sweep}/{arm}" if counts[arm] > 1 else arm
+    def name(sweep: str, arm: str | None) -> str:
+        return sweep if arm is None else f"{sweep}/{arm}" if counts[arm] > 1 else arm
 
     runs = [
-        {**entry, "sweep": m["name"], "arm": name(m["name"], _arm(entry))}
+        {**entry, "sweep": m["name"], "arm": name(m["name"], entry["arm"])}
         for m in manifests
         for entry in m["runs"]
     ]
@@ -170,7 +172,7 @@ def _row(left: Results, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arm(entry: Mapping[str, Any]) -> str:
     """A sweep without arms is one."""
-    return entry["arm"] or "all"
+    return entry["arm"] or NAMELESS
 
 
 def _results(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pandas as pd
 from lrscale.compare.aggregate import outcomes, select, sort_key
 from lrscale.compare.best_of import BestOf, best_of
 from lrscale.compare.comparison import Comparison, plain
+from lrscale.compare.load import NAMELESS
 from lrscale.compare.provenance import words
 from lrscale.compare.spaces import Space
 
@@ -169,4 +170,4 @@ def _no_end(points: pd.DataFrame, measure: str) -> str:
 
 def _label(c: Comparison, arm: str) -> str:
     """A sweep without arms by its own name."""
-    return c.sweep if arm == "all" else arm.removesuffix("/all")
+    return c.sweep if arm == NAMELESS else arm

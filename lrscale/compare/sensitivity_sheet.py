@@ -25,10 +25,10 @@ from lrscale.compare.sheet import Sheet
 
 NOTE = (
     "Grid rates only, at least {fewest}, other keys at their best at each. Within {share:g} %: the "
-    "rates around the best one whose mean {metric} over seeds is worse than its by {share:g} % of "
-    "it at most, straight between tested rates on a log scale. ≥: no end was seen on a side, where "
-    "the grid ends, the next rate diverges or is not finished. Divergence edge: the lowest rate "
-    "above the best one with a diverged seed."
+    "rates around the best one at which the mean {metric} over seeds is worse than there by "
+    "{share:g} % at most, straight between tested rates on a log scale. ≥: no end was seen on a "
+    "side, where the grid ends, the next rate diverges or is not finished. Divergence edge: the "
+    "lowest rate above the best one with a diverged seed."
 )
 SHARE = 100 * TOLERANCE
 UNSEEN: dict[End, str] = {

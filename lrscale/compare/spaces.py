@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrscale.compare.load import NAMELESS
+
 UNBOUNDED = ("normal", "lognormal")
 
 
@@ -36,7 +38,7 @@ def drawn_spaces(
     entries = [(m.get("text") or {}, entry["arm"]) for m in manifests for entry in m["runs"]]
     spaces: dict[str, Space] = {}
     for (text, arm), entry in zip(entries, joined["runs"], strict=True):
-        name = entry["arm"] or "all"
+        name = entry["arm"] or NAMELESS
         if name not in spaces and entry.get("trial") is not None:
             own = (text.get("arms") or {}).get(arm, {})
             section = own["random"] if "random" in own else text.get("random")

@@ -104,7 +104,7 @@ def target_sheet(costs: TargetCosts) -> Sheet:
     note += SPEED_UP.format(baseline=base) if base else ""
     note += f" {why_not(costs.obstacles)}" if costs.obstacles else ""
     headers = ["arm" if base else "group", "reached", "steps", "steps range", "epochs"]
-    headers += ["training s", "training s range"]
+    headers += ["training (s)", "range (s)"]
     return Sheet(
         "time_to_target",
         f"Steps and time to {value} {metric}, {target.source}",
@@ -216,7 +216,7 @@ def cost_text(value: float | None, exact: bool = True) -> str:
         return "–"
     if math.isinf(value):
         return "∞"
-    return f"{value:,.10g}" if exact else numbers([value])[0]
+    return f"{value:,.10g}" if exact else numbers([value], digits=3)[0]
 
 
 def times_text(value: float | None) -> str:

@@ -11,7 +11,7 @@ from lrscale.compare.aggregate import TIMES, summarise
 from lrscale.compare.comparable import obstacles, why_not
 from lrscale.compare.comparison import Comparison
 from lrscale.compare.intervals import ratio_interval
-from lrscale.compare.mean_sheet import texts
+from lrscale.compare.render.cells import with_spread
 from lrscale.compare.samples import Sample, samples, scope_name
 from lrscale.compare.sheet import Sheet
 
@@ -45,7 +45,7 @@ def _sheet(within: Sequence[Sample], base: Sample) -> Sheet:
         "training_time",
         f"Training time relative to {base.label}",
         why_not(against) if against else NOTE.format(baseline=base.label),
-        ["arm", "n", "training s", "sd", "relative", "interval (95 %)"],
+        ["arm", "n", "training (s)", "relative", "interval (95 %)"],
         [_cells(line) for line in lines],
         pd.DataFrame(lines).assign(baseline=base.label, times="; ".join(against)),
     )
@@ -71,10 +71,11 @@ def _line(sample: Sample, base: Sample, against: Sequence[str]) -> dict[str, Any
 
 
 def _cells(line: dict[str, Any]) -> list[str]:
+    mean = "–" if line["mean"] is None else with_spread(line["mean"], line["sd"])
     n = str(line["n"]) if line["n"] == line["planned"] else f"{line['n']}/{line['planned']}"
     relative, low, high = (
         None if line[name] is None else f"{line[name]:.2f}"
         for name in ("relative", "interval_low", "interval_high")
     )
     interval = f"{low}–{high}" if low else "–"
-    return [line["arm"], n, *texts([line["mean"], line["sd"]]), relative or "–", interval]
+    return [line["arm"], n, mean, relative or "–", interval]

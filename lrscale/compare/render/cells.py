@@ -15,6 +15,8 @@ from lrscale.compare.provenance import words
 from lrscale.compare.sheet import Sheet
 from lrscale.data.reference import Reference
 
+TIMES = ("training (s)", "steps/s")
+
 
 def sheets(comparison: Comparison) -> list[Sheet]:
     """Every table of a report, ready to be shown.
@@ -48,7 +50,7 @@ def cells(table: Table, comparison: Comparison) -> tuple[list[str], list[list[st
     headers = short_names([plain(label) for label in table.labels])
     reported = "reported_planned" in table.rows
     headers += [*(["chosen"] if table.chosen else []), "n", *(["n reported"] if reported else [])]
-    headers += [*map(_header, measures), "training s", "steps/s", "runs"]
+    headers += [*map(_header, measures), *(() if comparison.untimed else TIMES), "runs"]
     headers += [] if table.chosen else ["best"]
     rows = []
     for row in table.rows.to_dict("records"):
@@ -56,8 +58,9 @@ def cells(table: Table, comparison: Comparison) -> tuple[list[str], list[list[st
         cell += [_chosen(row, table.chosen)] if table.chosen else []
         cell += [_finished(row, measures[0], "planned")]
         cell += [_finished(row, f"metrics.{metric.report}", "reported_planned")] if reported else []
-        cell += [statistic_cell(row, measure) for measure in [*measures, "seconds.training"]]
-        cell += [_rate(row), _states(row)]
+        cell += [statistic_cell(row, measure) for measure in measures]
+        cell += [] if comparison.untimed else [statistic_cell(row, "seconds.training"), _rate(row)]
+        cell += [_states(row)]
         cell += [] if table.chosen else ["✓" if row.get("best") else ""]
         rows.append(cell)
     several = len(comparison.provenance.data) > 1
@@ -74,21 +77,32 @@ def statistic_cell(row: Mapping[Any, Any], measure: str) -> str:
     mean, sd, median = (row[f"{measure}.{part}"] for part in ("mean", "sd", "median"))
     percent = is_share(measure)
     if pd.notna(mean):
-        return " ± ".join(numbers([mean, sd] if pd.notna(sd) else [mean], percent))
+        return with_spread(mean, sd if pd.notna(sd) else None, percent)
     if pd.notna(median):
         return f"median {numbers([median], percent)[0]}"
     return "diverged" if row[f"{measure}.diverged"] else "–"
 
 
-def numbers(values: Sequence[float], percent: bool = False) -> list[str]:
-    """Texts with the digits that the first value needs: four, or hundredths of a per cent."""
+def numbers(values: Sequence[float], percent: bool = False, digits: int = 4) -> list[str]:
+    """Texts with the decimals that the first value needs: ``digits`` in all, or hundredths of a
+    per cent."""
     if percent:
         return [f"{100 * value:.2f}" for value in values]
     size = abs(values[0])
     if size and not 1e-3 <= size < 1e7:
         return [f"{value:.3g}" for value in values]
-    decimals = max(0, 3 - math.floor(math.log10(size))) if size else 1
+    decimals = max(0, digits - 1 - math.floor(math.log10(size))) if size else 1
     return [f"{value:,.{decimals}f}" for value in values]
+
+
+def with_spread(mean: float, sd: float | None, percent: bool = False) -> str:
+    """``2.96 ± 0.19``: two digits of the deviation, or one where the mean would have over four."""
+    size = max(abs(mean), sd or 0.0)
+    if percent or not sd or not 1e-4 <= size < 1e7:
+        return " ± ".join(numbers([mean] if sd is None else [mean, sd], percent))
+    first = math.floor(math.log10(sd))
+    decimals = max(0, min(1 - first, max(-first, 3 - math.floor(math.log10(size)))))
+    return f"{mean:,.{decimals}f} ± {sd:,.{decimals}f}"
 
 
 def value_cell(value: Any) -> str:
@@ -131,7 +145,7 @@ def _reference_row(
 def _rate(row: Mapping[Any, Any]) -> str:
     """Mean steps per second of the point, where every planned seed finished."""
     mean = row.get("steps_per_second.mean") if row.get("selected", True) else None
-    return "–" if pd.isna(mean) else numbers([mean])[0]
+    return "–" if pd.isna(mean) else numbers([mean], digits=3)[0]
 
 
 def _finished(row: Mapping[Any, Any], measure: str, of: str) -> str:

@@ -80,7 +80,7 @@ def runs_sheet(c: Comparison) -> Sheet:
     phase = [] if c.final is None else ["phase"]
     headers = ["run", "arm", *short_names(c.keys), "seed", *phase, "state"]
     headers += [f"{words(plain(m))}{' (%)' if is_share(m) else ''}" for m in measures]
-    headers += ["training s"] if seconds else []
+    headers += ["training (s)"] if seconds else []
     columns = [
         runs["id"].str[:10],
         runs["arm"],

@@ -79,7 +79,7 @@ def test_who_is_first_at_the_target(comparison: Comparison) -> None:
     base |= {"speed_up_steps": 1.0, "speed_up_seconds": 1.0}
     assert to_target(comparison, FIRST, base) == [
         "To 90 %, the median of sgd: the fewest steps adam (40, a speed-up of 2.00 ×), the least "
-        "training time sgd (1.000 s)."
+        "training time sgd (1.00 s)."
     ]
     equal = {**FIRST, "arm": "lion"}
     assert "the fewest steps adam and lion (40," in to_target(comparison, FIRST, equal)[0]

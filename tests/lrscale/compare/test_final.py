@@ -174,6 +174,28 @@ def test_points_of_one_group_keep_their_tuning_seeds(make_sweep: MakeSweep) -> N
     assert [line.planned for line in shown.lines] == [3, 3, 3]
 
 
+def test_a_joined_sweep_without_arms_reports_its_choice(make_sweep: MakeSweep) -> None:
+    store = make_sweep(RATES)
+
+    def nameless(name: str) -> None:
+        manifest = store.read_sweep(name)
+        runs = [entry | {"arm": None} for entry in manifest["runs"] if entry["arm"] == "sgd"]
+        store.write_sweep(name, manifest | {"runs": runs})
+
+    nameless("demo")
+    selection = frozen(store)
+    assert [choice["arm"] for choice in selection["chosen"]] == ["all"]
+    make_sweep({"sgd": [0.1]}, seeds=[3, 4], name="demo.final")
+    nameless("demo.final")
+    store.write_sweep("demo.final", store.read_sweep("demo.final") | {"selection": selection})
+    make_sweep({"sgd": [0.1]}, name="other")
+    runs = load_runs(store, join_sweeps([store.read_sweep(name) for name in ("demo", "other")]))
+    found = load_final(store, ["demo", "other"], runs)
+    assert found is not None
+    assert set(found.runs["arm"]) == {"demo"} == {arm for arm, _ in found.chosen}
+    assert set(runs["arm"]) == {"demo", "sgd"}
+
+
 def test_joined_sweeps_report_each_its_own_choice(make_sweep: MakeSweep) -> None:
     """Both have an arm sgd; only one has frozen its choice."""
     store = make_sweep(RATES)

@@ -76,7 +76,7 @@ def test_what_the_running_loss_hides(make_sweep: MakeSweep) -> None:
     sheet = minibatch_sheet(c, lambda run_id: load_evaluations(store, run_id))
     first, last = cells(sheet, 0), cells(sheet, 1)
     assert (first["epoch"], last["epoch"]) == ("1", "4")
-    assert (first["n"], first["ratio"], last["ratio"]) == ("3", "1.400", "1.400")
+    assert (first["n"], first["ratio"], last["ratio"]) == ("3", "1.40", "1.40")
     assert sheet is not None
     for row in sheet.frame.to_dict("records"):
         assert row["hidden"] == pytest.approx(0.4 * row["end_of_epoch"])

@@ -90,7 +90,7 @@ def test_arms_that_clash_get_their_sweeps_name() -> None:
         return {"name": name, "notes": f"of {name}", "runs": runs}
 
     joined = join_sweeps([manifest("a", "sgd", "adam"), manifest("b", "sgd"), manifest("c", None)])
-    assert [entry["arm"] for entry in joined["runs"]] == ["a/sgd", "adam", "b/sgd", "all"]
+    assert [entry["arm"] for entry in joined["runs"]] == ["a/sgd", "adam", "b/sgd", "c"]
     assert [entry["id"] for entry in joined["runs"]] == ["asgd", "aadam", "bsgd", "cNone"]
     assert [entry["sweep"] for entry in joined["runs"]] == ["a", "a", "b", "c"]
     assert (joined["name"], joined["notes"]) == ("a+b+c", "a: of a; b: of b; c: of c")

@@ -163,6 +163,6 @@ def test_spaces_of_joined_sweeps_and_of_an_arms_own() -> None:
     found = drawn_spaces(manifests, join_sweeps(manifests))
     plain = Space("random", 3, {"a": (1.0, 9.0), "b": frozenset({"True", "x"})})
     sobol = Space("sobol", 4, {"a": None})
-    assert found == {"one/all": plain, "own": sobol, "x": plain, "three/all": sobol}
+    assert found == {"one": plain, "own": sobol, "x": plain, "three": sobol}
     assert drawn_spaces([one], join_sweeps([one])) == {"all": plain}
     assert json.dumps(one["runs"])  # the manifests are as they were

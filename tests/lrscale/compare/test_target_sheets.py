@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 
 from lrscale.compare.attach import attach_sheets
-from lrscale.compare.comparison import Comparison, compare
+from lrscale.compare.comparison import Comparison, compare, tables
+from lrscale.compare.final import Final
 from lrscale.compare.load import load_runs
 from lrscale.compare.profile_sheet import profile_sheet, profiles
 from lrscale.compare.protocol import Protocol
+from lrscale.compare.render.cells import cells
 from lrscale.compare.render.json import as_json
 from lrscale.compare.sheet import Sheet
 from lrscale.compare.target_sheet import target_costs, target_sheets
@@ -73,8 +75,8 @@ def test_to_the_median_of_the_baseline(make_sweep: MakeSweep) -> None:
     sheet, rows = target_table(compared(make_sweep(ARMS)))
     assert sheet.title == "Steps and time to 82.00 % validation accuracy, the median of sgd"
     assert sheet.rows == [
-        ["adam", "2/3", "40", "20–∞", "2", "1.000", "0.5000–∞", "2.00 ×", "1.00 ×"],
-        ["sgd", "2/3", "80", "60–∞", "4", "1.000", "0.7500–∞", "1.00 ×", "1.00 ×"],
+        ["adam", "2/3", "40", "20–∞", "2", "1.00", "0.500–∞", "2.00 ×", "1.00 ×"],
+        ["sgd", "2/3", "80", "60–∞", "4", "1.00", "0.750–∞", "1.00 ×", "1.00 ×"],
     ]
     assert rows["adam"]["target"] == 0.82
     assert rows["adam"]["misses"] == "1 of 3 runs did not reach the target"
@@ -155,7 +157,20 @@ def test_no_times_that_cannot_be_compared(
     assert reason in rows["sgd"]["times"]
     (times,) = training_sheets(c)
     assert times.note.startswith("No comparison of times: ")
-    assert [row[2:] for row in times.rows] == [["–"] * 4] * 2
+    assert [row[2:] for row in times.rows] == [["–"] * 3] * 2
+    for table in tables(c):
+        headers, _ = cells(table, c)
+        assert not {"training (s)", "steps/s"} & set(headers)
+    assert f"No comparison of times: {c.untimed[0]}" in c.caption
+    assert {"seconds.training.mean", "steps_per_second.mean"} <= set(c.points)  # as data
+
+
+def test_runs_that_tuned_need_not_be_like_those_that_report(make_sweep: MakeSweep) -> None:
+    c = compared(make_sweep(ARMS))
+    final = Final((), frozenset(), (), (), frozenset(), c.runs.assign(hardware="gpu B"))
+    again = compare(c.runs, {"name": "demo"}, final=final)
+    assert again.untimed == []
+    assert "training (s)" in cells(tables(again)[0], again)[0]
 
 
 def test_training_time_relative_to_the_baseline(make_sweep: MakeSweep) -> None:
@@ -170,12 +185,12 @@ def test_training_time_relative_to_the_baseline(make_sweep: MakeSweep) -> None:
     assert 2 < freedom < 4  # Student's t between 4.30 and 2.78
     half = math.log(rows["adam"]["interval_high"] / rows["adam"]["relative"])
     assert 2.78 * error < half < 4.30 * error
-    assert sheet.rows[1] == ["sgd", "3", "1.100", "0.100", "1.00", "–"]
-    assert sheet.rows[0][4] == "1.91"
+    assert sheet.rows[1] == ["sgd", "3", "1.10 ± 0.10", "1.00", "–"]
+    assert sheet.rows[0][3] == "1.91"
 
     states = {("adam", 1e-3, 0): "failed"}
     (sheet,) = training_sheets(compared(make_sweep(ARMS, states=states)))
-    assert sheet.rows[0] == ["adam", "2/3", "–", "–", "–", "–"]
+    assert sheet.rows[0] == ["adam", "2/3", "–", "–", "–"]
     assert training_sheets(compared(make_sweep(ARMS), baseline=None)) == []
 
 

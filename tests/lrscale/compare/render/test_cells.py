@@ -30,6 +30,26 @@ def test_numbers(values: list[float], percent: bool, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("mean", "sd", "text"),
+    [
+        (2.961, 0.1849, "2.96 ± 0.18"),
+        (200.72, 51.9, "201 ± 52"),
+        (1234.5, 0.31, "1,234.5 ± 0.3"),
+        (0.8755, 0.00084, "0.8755 ± 0.0008"),
+        (-0.000388, 0.00411, "-0.0004 ± 0.0041"),
+        (1.5e-20, 2e-21, "1.5e-20 ± 2e-21"),
+        (0.5, 0.0, "0.5000 ± 0.0000"),
+        (0.5, None, "0.5000"),
+    ],
+)
+def test_a_deviation_says_how_many_digits_a_mean_has(
+    mean: float, sd: float | None, text: str
+) -> None:
+    assert render.with_spread(mean, sd) == text
+    assert render.with_spread(0.95204, 0.0031, percent=True) == "95.20 ± 0.31"
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [
         (0.1, "0.1"),
@@ -52,7 +72,7 @@ def cell(planned: int, n: int, diverged: int, *statistics: float | None) -> str:
 
 
 def test_cells_say_what_a_number_is() -> None:
-    assert cell(3, 3, 0, 0.5, 0.25, 0.4) == "0.5000 ± 0.2500"
+    assert cell(3, 3, 0, 0.5, 0.25, 0.4) == "0.50 ± 0.25"
     assert cell(1, 1, 0, 0.5, None, 0.5) == "0.5000"
     assert cell(3, 2, 1, None, None, 0.5) == "median 0.5000"
     assert cell(3, 1, 2, math.nan, math.nan, math.nan) == "diverged"

