@@ -37,8 +37,8 @@ from launch.diagnose import Diagnosis, Evidence, diagnose
 from launch.run_logs import RunLogs, last_words
 from lrscale import checkpoint
 from lrscale.lock import process_alive
+from lrscale.run_index import RunIndex, read_states
 from lrscale.run_state import FINISHED, State
-from lrscale.state_index import StateIndex, read_states
 from lrscale.store import Store
 
 # In the order in which they are listed: what wants attention first.
@@ -155,7 +155,7 @@ class _Surveyor:
         self._states: dict[str, State] = {}
         self._unreadable: dict[str, str] = {}
         for index in self._indexes.values():
-            self._states |= index.states
+            self._states |= index.states()
             self._unreadable |= index.unreadable
         self._claims = self._claimed(squeue)
 
@@ -311,7 +311,7 @@ class _Surveyor:
         )
 
 
-def _index(store: Store, manifest: Mapping[str, Any]) -> StateIndex:
+def _index(store: Store, manifest: Mapping[str, Any]) -> RunIndex:
     return read_states(store, manifest["name"], (entry["id"] for entry in manifest["runs"]))
 
 

@@ -15,8 +15,8 @@
       submissions/<id>/                what was handed to a backend, and its logs
         submission.json, runs.json, closed
       snapshots/<digest>/              frozen code
-      index/<sweep>.json               states of ended runs (lrscale.state_index)
-      index/results/<sweep>.json       what ended runs have left (lrscale.result_index)
+      index/<sweep>.json               states of ended runs (lrscale.run_index)
+      index/results/<sweep>.json       what ended runs have left (lrscale.run_index)
       locks/
       wandb/                           the mirror's own: cursors, scratch (lrscale.track.cursor)
 

@@ -15,7 +15,7 @@ import pandas as pd
 from lrscale.contract import measure_of
 from lrscale.errors import UserError, did_you_mean
 from lrscale.registry import workloads
-from lrscale.result_index import NOTHING, Results, read_results
+from lrscale.run_index import Results, read_results
 from lrscale.run_state import FINISHED
 from lrscale.store import Store
 
@@ -83,10 +83,12 @@ def load_runs(store: Store, manifest: Mapping[str, Any], keep: bool = True) -> p
     if not manifest["runs"]:
         raise UserError(f"sweep '{manifest['name']}' has no runs")
     ids = [entry["id"] for entry in manifest["runs"]]
-    results, unreadable = read_results(store, manifest["name"], ids, keep)
-    for run, why in unreadable.items():
+    index = read_results(store, manifest["name"], ids)
+    if keep:
+        index.save()
+    for run, why in index.unreadable.items():
         warnings.warn(f"run {run[:8]} cannot be read and counts as missing: {why}", stacklevel=2)
-    rows = [_row(results.get(entry["id"], NOTHING), entry) for entry in manifest["runs"]]
+    rows = [_row(index.results(entry["id"]), entry) for entry in manifest["runs"]]
     frame: pd.DataFrame = pd.DataFrame(rows)
     return frame
 
@@ -145,7 +147,7 @@ def point_key(point: Mapping[str, Any]) -> str:
 
 
 def _row(left: Results, entry: Mapping[str, Any]) -> dict[str, Any]:
-    record, state = left.record, left.state
+    state, record, summary = left
     point = flatten(entry["point"])
     row: dict[str, Any] = {
         "id": entry["id"],
@@ -167,7 +169,7 @@ def _row(left: Results, entry: Mapping[str, Any]) -> dict[str, Any]:
             named = (f"{plugin['name']} {plugin['digest'][:10]}" for plugin in record["plugins"])
             row |= {"plugins": ", ".join(named), "measure": json.dumps(record["measure"])}
     row |= {f"config.{key}": value for key, value in {**config, **point}.items()}
-    return row | (_results(left.summary) if left.summary else {})
+    return row | (_results(summary) if summary else {})
 
 
 def _arm(entry: Mapping[str, Any]) -> str:
