@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 import pandas as pd
 
 from lrscale.compare import views
-from lrscale.compare.comparable import why_not
+from lrscale.compare.chart_values import Chart, Series, numbers_of, scale_of, series_of
 from lrscale.compare.comparison import Comparison, plain
-from lrscale.compare.curves import MOST, Line, Lines, band, load_groups, load_lines, thinned
+from lrscale.compare.curve_charts import curve_charts
+from lrscale.compare.curves import load_groups, load_lines
 from lrscale.compare.load import Metric
 from lrscale.compare.profiles import Profile
 from lrscale.compare.provenance import is_rate
@@ -20,72 +19,18 @@ from lrscale.compare.searches import RandomSearch, searches
 from lrscale.compare.sensitivity import TOLERANCE, Sensitivity, at_best, rates_of, sensitivity
 from lrscale.store import Store
 
-Chart = dict[str, Any]
-
-ENTIRE = 1000  # epochs from which on they need a log scale
-PLACES = {"epoch": "epoch", "seconds": "training time (s)"}
-
 
 def charts(store: Store, comparison: Comparison) -> list[Chart]:
     """Every figure that the comparison has data for; reads the curves that are shown."""
-    c, shown = comparison, load_lines(store, comparison)
-    losses = [name for name in ("train_loss", "loss") if _recorded(shown, name)][:1]
-    measures = dict.fromkeys([*losses, c.metric.select])
+    c = comparison
     return [
-        *(_curves(shown, measure) for measure in measures if _recorded(shown, measure)),
+        *curve_charts(load_lines(store, c), c),
         *_sensitivity(c),
         *_spreads(c),
         *(heat_map_chart(view, c) for view in views.heat_maps(c)),
         *(trials_chart(view, c) for view in views.trials(c)),
         *search_charts(searches(c), c),
         *map(_profile, c.profiles),
-    ]
-
-
-def _curves(shown: Lines, measure: str) -> Chart:
-    series = [one for line in shown.lines for one in _line_series(line, measure)]
-    label = views.label_of(measure)
-    last = max((one["x"][0][-1] for one in series), default=1)
-    best = f" (best {MOST} of {shown.total})" if shown.total > MOST else ""
-    epochs = {"label": PLACES["epoch"], "scale": "log" if last > ENTIRE else "linear"}
-    seconds = {"label": PLACES["seconds"], "scale": "linear"}
-    untimed = f" {why_not(shown.untimed)}" if shown.untimed else ""
-    return {
-        "kind": "lines",
-        "title": f"{label[0].upper()}{label[1:]}{best}",
-        "note": f"Mean within the range over seeds; single seeds where not all finished.{untimed}",
-        "xs": [epochs] if untimed else [epochs, seconds],
-        "y": {"label": label, "scale": _scale(measure, series)},
-        "ordered": shown.ordered,
-        "series": series,
-    }
-
-
-def _line_series(line: Line, measure: str) -> list[dict[str, Any]]:
-    """The mean with its range, or where there is none each seed by itself."""
-    unit = views.unit_of(measure)
-    whole, times = band(line, "epoch", measure), band(line, "seconds", measure)
-    if whole is not None and times is not None:
-        whole = thinned(whole.assign(seconds=times["x"]), "mean")
-        return [
-            _series(
-                line.caption,
-                [whole["x"], whole["seconds"]],
-                unit * whole["mean"],
-                low=_numbers(unit * whole["low"]),
-                high=_numbers(unit * whole["high"]),
-                line=True,
-            )
-        ]
-    frames = [frame for frame in line.seeds if {measure, *PLACES} <= set(frame)]
-    return [
-        _series(
-            line.caption,
-            [frame[place] for place in PLACES],
-            unit * frame[measure].astype(float),
-            thin=True,
-        )
-        for frame in (thinned(frame, measure) for frame in frames)
     ]
 
 
@@ -112,14 +57,14 @@ def _sensitivity(c: Comparison) -> list[Chart]:
                 "xs": [{"label": plain(rate), "scale": "log"}],
                 "y": {
                     "label": f"final {views.label_of(measure)}",
-                    "scale": _scale(measure, series),
+                    "scale": scale_of(measure, series),
                 },
                 "series": series,
             })  # fmt: skip
     return made
 
 
-def _rates(group: str, best: pd.DataFrame, rate: str, metric: Metric) -> list[dict[str, Any]]:
+def _rates(group: str, best: pd.DataFrame, rate: str, metric: Metric) -> list[Series]:
     """The means, or medians, and under them the stretch of rates within the tolerance."""
     measure = f"metrics.{metric.select}"
     unit = views.unit_of(measure)
@@ -129,12 +74,12 @@ def _rates(group: str, best: pd.DataFrame, rate: str, metric: Metric) -> list[di
     whole = mean.notna()
     ends = zip(whole, best[f"{measure}.n"], best["planned"], strict=True)
     grid = not best["random"].any()
-    line = _series(
+    line = series_of(
         group,
         [best[rate]],
         mean.where(whole, median),
-        low=_numbers(low.where(whole, median)),
-        high=_numbers(high.where(whole, median)),
+        low=numbers_of(low.where(whole, median)),
+        high=numbers_of(high.where(whole, median)),
         dots=True,
         join=grid,
         texts=[
@@ -149,7 +94,7 @@ def _rates(group: str, best: pd.DataFrame, rate: str, metric: Metric) -> list[di
     height = pd.Series([unit * good.best.mean] * 2)
     within = f"within {100 * TOLERANCE:g} % of the best"
     more = {"dots": False, "broad": True, "texts": [f"{within}: {_width(good)}"] * 2}
-    return [line, _series(group, [stretch], height, **more)]
+    return [line, series_of(group, [stretch], height, **more)]
 
 
 def _width(good: Sensitivity) -> str:
@@ -234,14 +179,14 @@ def search_charts(found: Sequence[RandomSearch], c: Comparison) -> list[Chart]:
     for search in found:
         values = [(best.k, best.mean, best.quartiles[0], best.quartiles[2]) for best in search.best]
         frame = pd.DataFrame(values, columns=["k", "mean", "low", "high"], dtype=float)
-        low, high = (_numbers(unit * frame[end]) for end in ("low", "high"))
+        low, high = (numbers_of(unit * frame[end]) for end in ("low", "high"))
         more = {"low": low, "high": high, "line": True, "dots": True}
-        series.append(_series(search.label, [frame["k"]], unit * frame["mean"], **more))
+        series.append(series_of(search.label, [frame["k"]], unit * frame["mean"], **more))
     grids = {grid.label: grid for search in found for grid in search.grids if not grid.reason}
     for grid in grids.values():
         at, value = pd.Series([grid.points]), pd.Series([unit * (grid.value or 0.0)])
         texts = [f"the best of a grid of {grid.points} points"]
-        series.append(_series(grid.label, [at], value, texts=texts))
+        series.append(series_of(grid.label, [at], value, texts=texts))
     label = views.label_of(c.metric.report)
     return [{
         "kind": "lines",
@@ -267,24 +212,3 @@ def _profile(profile: Profile) -> Chart:
         "y": {"label": "share of workloads, ρ(τ)", "scale": "linear"},
         "series": series,
     }
-
-
-def _series(
-    label: str, x: Sequence[pd.Series[Any]], y: pd.Series[float], **more: Any
-) -> dict[str, Any]:
-    few = len(y) <= 30  # points, that can be told apart
-    drawn = {"join": True, "dots": few, **more}
-    return {"label": label, "x": [_numbers(place) for place in x], "y": _numbers(y), **drawn}
-
-
-def _scale(measure: str, series: Sequence[dict[str, Any]]) -> views.Scale:
-    return views.scale_of(measure, [v for one in series for v in one["y"] if v is not None])
-
-
-def _numbers(values: pd.Series[Any]) -> list[float | None]:
-    """Six digits, as much as a screen shows; None for what is not finite."""
-    return [float(f"{v:.6g}") if math.isfinite(v) else None for v in values.astype(float)]
-
-
-def _recorded(shown: Lines, measure: str) -> bool:
-    return any(measure in frame for line in shown.lines for frame in line.seeds)

@@ -17,6 +17,12 @@ from lrscale.compare.samples import at_point, reported_runs
 from lrscale.store import Store
 
 MOST = 10  # lines in one figure: more cannot be told apart
+# The two losses of an epoch, as figures name them.
+MINIBATCH = "Minibatch against end-of-epoch loss"
+LOSSES = {
+    "minibatch_loss": "mean over the epoch's minibatches (free)",
+    "train_loss": "whole training set at the end of the epoch",
+}
 MOST_PLACES = 400  # along a line: as many as a figure has room for
 
 
@@ -104,6 +110,10 @@ def band(line: Line, x: str, y: str) -> pd.DataFrame | None:
         }
     )
     return made
+
+
+def recorded(shown: Lines, measure: str) -> bool:
+    return any(measure in frame for line in shown.lines for frame in line.seeds)
 
 
 def thinned(frame: pd.DataFrame, y: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lrscale.compare.comparable import why_not
 from lrscale.compare.comparison import Comparison
-from lrscale.compare.curves import MOST, Line, Lines, band, load_lines
+from lrscale.compare.curves import LOSSES, MINIBATCH, MOST, Line, Lines, band, load_lines, recorded
 from lrscale.compare.gd_figures import draw_gd
 from lrscale.compare.gd_runs import is_gd, load_gd
 from lrscale.compare.point_figures import (
@@ -40,7 +40,6 @@ from lrscale.compare.views import (
 from lrscale.store import Store
 
 EPOCH, TIME = ("epoch", "epoch"), ("seconds", "training time (s)")
-MINIBATCH = "Minibatch against end-of-epoch loss"
 Look = Mapping[str, Any]
 
 
@@ -134,9 +133,9 @@ def _drawn(store: Store, c: Comparison) -> list[Drawn]:
 def curves(shown: Lines, comparison: Comparison) -> Figure | None:
     """Loss, and the metric points were chosen by, against epoch and, where it can be compared,
     training time."""
-    losses = [m for m in ("train_loss", "loss") if _recorded(shown, m)][:1]
+    losses = [m for m in ("train_loss", "loss") if recorded(shown, m)][:1]
     measures = list(dict.fromkeys([*losses, comparison.metric.select]))
-    measures = [measure for measure in measures if _recorded(shown, measure)]
+    measures = [measure for measure in measures if recorded(shown, measure)]
     if not measures:
         return None
     places = (EPOCH,) if shown.untimed else (EPOCH, TIME)
@@ -158,19 +157,15 @@ def curves(shown: Lines, comparison: Comparison) -> Figure | None:
 
 def minibatch(shown: Lines) -> Figure | None:
     """The mean of the minibatch losses, which costs nothing, beside the end-of-epoch loss."""
-    if not (_recorded(shown, "minibatch_loss") and _recorded(shown, "train_loss")):
+    if not all(recorded(shown, measure) for measure in LOSSES):
         return None
     count = len(shown.lines)
     rows = -(-count // 4)
     columns = -(-count // rows)
     figure = Figure(figsize=(max(6.4, 2.6 * columns + 0.8), 2.5 * rows + 1.3), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    kinds = {
-        "minibatch_loss": "mean over the epoch's minibatches (free)",
-        "train_loss": "whole training set at the end of the epoch",
-    }
     for axes, line in zip(panels.flat, shown.lines, strict=False):
-        for (measure, label), look in zip(kinds.items(), looks(2, False), strict=True):
+        for (measure, label), look in zip(LOSSES.items(), looks(2, False), strict=True):
             _draw(axes, line, "epoch", measure, {**look, "label": label})
         axes.set_title(textwrap.fill(line.caption, 28))
         axes.set_xlabel("epoch")
@@ -205,10 +200,6 @@ def _draw(axes: Axes, line: Line, x: str, y: str, look: Look) -> None:
 def _over(seeds: Sequence[int]) -> str:
     text = seeds_text(seeds)
     return f"mean and range over seeds {text}" if len(seeds) > 1 else f"seed {text}"
-
-
-def _recorded(shown: Lines, measure: str) -> bool:
-    return any(measure in frame for line in shown.lines for frame in line.seeds)
 
 
 def _epoch_axis(axes: Axes) -> None:

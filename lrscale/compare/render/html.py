@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from lrscale.compare.answer import answer
-from lrscale.compare.charts import Chart
+from lrscale.compare.chart_values import Chart
 from lrscale.compare.comparison import Comparison, plain
 from lrscale.compare.load import is_share
 from lrscale.compare.provenance import selection_rule, words

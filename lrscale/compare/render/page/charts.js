@@ -4,6 +4,7 @@
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const REACH = 36; // pixels between the pointer and the mark it means
+  const PAPER = 330; // pixels that a figure has there, two beside each other
   const COLOURS = 7; // --c0 … --c6 in page.css
   const DASHES = ["", "7 3", "2 2.5"];
   const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [223, 227, 24]];
@@ -40,6 +41,8 @@
     new ResizeObserver(() => {
       if (figure.clientWidth && figure.clientWidth !== state.width) redraw();
     }).observe(figure);
+    addEventListener("beforeprint", () => draw(figure, chart, state, PAPER));
+    addEventListener("afterprint", redraw);
   }
 
   function legend(figure, chart, state, redraw) {
@@ -63,10 +66,10 @@
     });
   }
 
-  function draw(figure, chart, state) {
+  function draw(figure, chart, state, paper) {
     state.width = figure.clientWidth;
     const svg = figure.querySelector("svg.plot");
-    const width = Math.max(280, svg.clientWidth || state.width);
+    const width = paper || Math.max(280, svg.clientWidth || state.width);
     const height = chart.kind === "boxes" ? 70 + 46 * chart.groups.length
       : chart.kind === "heat" ? 76 + Math.min(360, Math.max(140, 44 * chart.ys.length))
       : Math.round(Math.min(400, Math.max(250, 0.58 * width)));
@@ -107,7 +110,8 @@
       if (s.join) {
         const path = px.map((p, i) => [p, py[i]]).filter((_, i) => good[i]);
         svg.append(node("polyline", { points: path.map((p) => p.join(",")).join(" "), class: "line",
-          "stroke-width": s.broad ? 9 : s.thin ? 1 : 2, opacity: s.broad ? 0.25 : 1, ...look }));
+          "stroke-width": s.broad ? 9 : s.thin ? 1 : 2, opacity: s.broad ? 0.25 : 1, ...look,
+          ...(s.dotted ? { "stroke-dasharray": "1.5 3" } : {}) }));
       }
       px.forEach((p, i) => {
         if (!good[i]) return;
@@ -291,7 +295,31 @@
       ring.remove();
       if (lit) lit.classList.remove("lit");
     };
-    svg.onpointerleave = leave;
+    const show = (target) => {
+      const box = svg.getBoundingClientRect(), zoom = svg.viewBox.baseVal.width / box.width;
+      leave();
+      ring.setAttribute("cx", target.x);
+      ring.setAttribute("cy", target.y);
+      ring.setAttribute("stroke", target.colour);
+      svg.append(ring);
+      lit = target.lit || null;
+      if (lit) lit.classList.add("lit");
+      tip.replaceChildren(...target.text.map((line) => html("div", "", line)));
+      tip.hidden = false;
+      const room = document.documentElement.clientWidth - tip.offsetWidth - 8;
+      tip.style.left = `${Math.max(8, Math.min(box.left + target.x / zoom + 14, room)) + scrollX}px`;
+      tip.style.top = `${box.top + target.y / zoom + 14 + scrollY}px`;
+    };
+    let at = -1; // of the mark that the arrow keys have come to
+    svg.onkeydown = (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (event.key === "Escape") leave();
+      if (!step || !targets.length) return;
+      event.preventDefault();
+      at = (Math.max(at, step > 0 ? -1 : 0) + step + targets.length) % targets.length;
+      show(targets[at]);
+    };
+    svg.onblur = svg.onpointerleave = leave;
     svg.onpointerdown = svg.onpointermove = (event) => {
       const box = svg.getBoundingClientRect(), zoom = svg.viewBox.baseVal.width / box.width;
       const x = (event.clientX - box.left) * zoom, y = (event.clientY - box.top) * zoom;
@@ -300,19 +328,8 @@
         const away = Math.hypot(t.x - x, t.y - y) * (REACH / (t.reach || REACH));
         if (away < least) [best, least] = [t, away];
       }
-      leave();
-      if (!best || least > REACH) return;
-      ring.setAttribute("cx", best.x);
-      ring.setAttribute("cy", best.y);
-      ring.setAttribute("stroke", best.colour);
-      svg.append(ring);
-      lit = best.lit || null;
-      if (lit) lit.classList.add("lit");
-      tip.replaceChildren(...best.text.map((line) => html("div", "", line)));
-      tip.hidden = false;
-      const room = document.documentElement.clientWidth - tip.offsetWidth - 8;
-      tip.style.left = `${Math.max(8, Math.min(box.left + best.x / zoom + 14, room)) + scrollX}px`;
-      tip.style.top = `${box.top + best.y / zoom + 14 + scrollY}px`;
+      if (best && least <= REACH) show(best);
+      else leave();
     };
   }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from lrscale.compare.best_of import best_of
 from lrscale.compare.charts import charts, heat_map_chart, search_charts, trials_chart
 from lrscale.compare.comparison import compare
 from lrscale.compare.load import load_runs
+from lrscale.compare.profiles import TAU_MAX, profile
 from lrscale.compare.render.cells import sheets
 from lrscale.compare.render.html import configurations, page
 from lrscale.compare.searches import GridSearch, RandomSearch
@@ -139,6 +142,94 @@ def test_heat_maps_trials_and_searches_answer_as_well(
     assert tab.complaints == []
 
 
+def test_a_profile_tells_where_its_steps_are(
+    make_sweep: MakeSweep, tmp_path: Path, browser: Any
+) -> None:
+    """First x needs three times y's steps on one workload and misses on the other; then y needs
+    three times x's on one and as many on the other."""
+    made = profile("steps", {"one": {"x": 60.0, "y": 20.0}, "two": {"x": math.inf, "y": 5.0}})
+    both = profile("steps", {"one": {"x": 20.0, "y": 60.0}, "two": {"x": 5.0, "y": 5.0}})
+    assert made is not None
+    assert both is not None
+    store = make_sweep({"sgd": [0.1]}, seeds=[0])
+    manifest = store.read_sweep("demo")
+    c = compare(load_runs(store, manifest), manifest)
+    drawn = charts(store, replace(c, profiles=[made, both]))
+    path = tmp_path / "profiles.html"
+    now = datetime(2026, 1, 2, tzinfo=timezone.utc)
+    path.write_text(page(c, [], drawn, {}, now), encoding="utf-8")
+    tab = Tab(browser, path, *DESK)
+    titles = tab.texts("figcaption")
+    assert titles[-2:] == ["Performance profile in steps"] * 2
+
+    def told(figure: int, series: str) -> list[list[str]]:
+        """What hovering says along one line, the other hidden."""
+        shown = tab.page.locator("figure").nth(figure)
+        other = shown.locator("button.key", has_text="y" if series == "x" else "x")
+        other.click()
+        line = shown.locator("polyline.line")
+        assert line.count() == 1
+        corners = [tuple(map(float, p.split(","))) for p in line.get_attribute("points").split()]
+        box = shown.locator("svg.plot").bounding_box()
+        assert box is not None
+        found = []
+        for x, y in corners:
+            tab.page.mouse.move(box["x"] + x, box["y"] + y)
+            found.append(tab.texts("#tip div"))
+        other.click()
+        return found
+
+    tau = "τ, times the best arm's steps to the target"
+    end = f"{TAU_MAX:g}"
+    at = [(t, s) for t, s in [("1", "0"), ("3", "0"), ("3", "0.5"), (end, "0.5")]]
+    assert told(len(titles) - 2, "x") == [
+        ["x", f"{tau}: {t}", f"share of workloads, ρ(τ): {s}"] for t, s in at
+    ]
+    at = [(t, s) for t, s in [("1", "0.5"), ("3", "0.5"), ("3", "1"), (end, "1")]]
+    assert told(len(titles) - 1, "y") == [
+        ["y", f"{tau}: {t}", f"share of workloads, ρ(τ): {s}"] for t, s in at
+    ]
+    assert tab.complaints == []
+
+
+def test_both_losses_of_an_epoch_have_one_colour(tab: Tab) -> None:
+    figure = tab.page.locator("figure", has_text="Minibatch against end-of-epoch loss")
+    lines = figure.locator("polyline.line")
+    looks = lines.evaluate_all(
+        "all => all.map(e => [e.getAttribute('stroke'), e.getAttribute('stroke-dasharray')])"
+    )
+    assert looks[0][0] == looks[1][0] != looks[2][0] == looks[3][0]
+    assert [dashes for _, dashes in looks] == ["1.5 3", None] * 2
+    figure.locator("svg.plot").focus()
+    tab.page.keyboard.press("ArrowRight")
+    running, what = tab.texts("#tip div")[2:]
+    assert what == "mean over the epoch's minibatches (free)"
+    for _ in range(4):
+        tab.page.keyboard.press("ArrowRight")
+    told = tab.texts("#tip div")
+    assert told[1] == "epoch: 1"
+    assert told[3] == "whole training set at the end of the epoch"
+    loss = float(told[2].removeprefix("training loss: ").partition(" ")[0])
+    assert float(running.removeprefix("training loss: ")) == pytest.approx(1.4 * loss, rel=1e-3)
+    assert tab.complaints == []
+
+
+def test_the_keyboard_reaches_every_mark_and_table(tab: Tab) -> None:
+    plot = tab.page.locator("svg.plot").nth(0)
+    plot.focus()
+    tab.page.keyboard.press("ArrowLeft")
+    assert tab.texts("#tip div")[1] == "epoch: 4"  # the last mark
+    tab.page.keyboard.press("ArrowRight")
+    assert tab.texts("#tip div")[1] == "epoch: 1"
+    tab.page.keyboard.press("Escape")
+    assert not tab.page.locator("#tip").is_visible()
+    tab.page.locator('[data-table="points"] .scroll').focus()
+    tab.page.keyboard.press("Tab")
+    tab.page.keyboard.press("Enter")  # on the first header
+    assert tab.page.locator('[data-table="points"] th').nth(0).get_attribute("aria-sort")
+    assert tab.complaints == []
+
+
 def test_names_are_text_wherever_they_stand(
     make_sweep: MakeSweep, tmp_path: Path, browser: Any
 ) -> None:
@@ -228,6 +319,26 @@ def test_figures_keep_their_shape(paper: Tab) -> None:
     assert sizes
     for shown, drawn in sizes:
         assert shown == pytest.approx(drawn, rel=0.02)
+
+
+def test_figures_are_drawn_anew_at_the_size_of_paper(paper: Tab) -> None:
+    """Else the letters of a figure for a broad screen are too small to read there."""
+    widths = "all => all.map(e => e.viewBox.baseVal.width)"
+    plots = paper.page.locator("svg.plot")
+    before = plots.evaluate_all(widths)
+    paper.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert set(plots.evaluate_all(widths)) == {330}
+    paper.page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert plots.evaluate_all(widths) == before
+    assert paper.complaints == []
+
+
+def test_headers_are_on_every_page(paper: Tab) -> None:
+    styles = "e => [getComputedStyle(e).display, getComputedStyle(e).breakInside]"
+    head = paper.page.locator('[data-table="points"] thead')
+    assert head.evaluate(styles) == ["table-header-group", "avoid"]
+    row = paper.page.locator('[data-table="points"] tbody tr').nth(0)
+    assert row.evaluate(styles)[1] == "avoid"
 
 
 def test_rows_keep_their_names_on_every_page(paper: Tab) -> None:
