@@ -40,6 +40,7 @@ from lrscale.compare.study.data import (
 )
 from lrscale.compare.study.file import Study, study_of
 from lrscale.compare.study.page import page
+from lrscale.compare.study.queries import narrowed
 from lrscale.compare.study.tables import Cost
 from lrscale.config import decode, identity
 from lrscale.data.reference import Reference
@@ -238,23 +239,27 @@ def _take(work: Work, store: Store, keys: Sequence[str], console: Console) -> No
 
 def _draw(work: Work, store: Store, key: str, comparison: Comparison) -> None:
     """The figures that the page shows of a sweep's report, as KEY_NAME.png."""
-    shown = (f for section in work.study.sections for f in section.figures)
-    names = [name for name in shown if name.partition("/")[0] == key]
-    if not names:
+    shown = chain(*(section.figures.items() for section in work.study.sections))
+    own = {name: spec for name, spec in shown if name.partition("/")[0] == key}
+    if not own:
         return
     from lrscale.compare.figures import draw  # matplotlib takes a second to import
 
-    with tempfile.TemporaryDirectory() as folder:
-        drawn = draw(store, comparison, Path(folder))
-        files = {path.stem: path for paths in drawn.values() for path in paths[:1]}
-        for name in names:
-            figure = name.partition("/")[2]
-            if figure not in files:
-                raise UserError(
-                    f"{work.path}: the report of {key} has no figure '{figure}': "
-                    f"{did_you_mean(figure, files)}"
-                )
-            shutil.copyfile(files[figure], work.folder / f"{key}_{figure}.png")
+    for where in dict.fromkeys(spec.where for spec in own.values()):
+        with tempfile.TemporaryDirectory() as folder:
+            drawn = draw(store, narrowed(comparison, where), Path(folder))
+            files = {path.stem: path for paths in drawn.values() for path in paths[:1]}
+            for name, spec in own.items():
+                if spec.where == where:
+                    to = work.folder / f"{name.replace('/', '_')}.png"
+                    shutil.copyfile(_found(work, key, spec.figure, files), to)
+
+
+def _found(work: Work, key: str, figure: str, files: Mapping[str, Path]) -> Path:
+    if figure in files:
+        return files[figure]
+    near = did_you_mean(figure, files)
+    raise UserError(f"{work.path}: the report of {key} has no figure '{figure}': {near}")
 
 
 def _text(path: Path) -> str:

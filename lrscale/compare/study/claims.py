@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from lrscale.compare.comparison import Comparison, compare
@@ -30,6 +29,7 @@ from lrscale.compare.mean_sheet import span, texts
 from lrscale.compare.samples import Sample, complete, samples
 from lrscale.compare.study.data import SweepData
 from lrscale.compare.study.file import Bounds, Claim
+from lrscale.compare.study.queries import evaluate, matching
 from lrscale.errors import UserError
 
 Verdict = Literal["supported", "not shown", "contradicted"]
@@ -85,21 +85,6 @@ def all_of(verdicts: Sequence[Verdict]) -> Verdict:
     if "contradicted" in verdicts:
         return "contradicted"
     return "not shown" if "not shown" in verdicts else "supported"
-
-
-def evaluate(frame: pd.DataFrame, expression: str) -> pd.Series:
-    """An expression of a frame's columns, a value for each row."""
-    try:
-        made = frame.eval(expression, engine="python")
-    except (AttributeError, KeyError, NameError, SyntaxError, TypeError, ValueError) as error:
-        raise UserError(f"'{expression}': {_reason(error)}") from None
-    result: pd.Series = pd.Series(made, index=frame.index)
-    return result
-
-
-def matching(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The rows of which a query is true; all for an empty one."""
-    return frame[evaluate(frame, where).fillna(False).astype(bool)] if where else frame
 
 
 def _difference(claim: Claim, data: SweepData) -> Finding:
@@ -160,7 +145,7 @@ def _ratio(claim: Claim, data: SweepData) -> Finding:
         ends = (math.exp(interval[0]), math.exp(interval[1]))
         verdicts.append(within(ends, claim.between))
         effects.append(f"{arm} {math.exp(d.difference):.2f} × ({ends[0]:.2f}–{ends[1]:.2f})")
-    return Finding(all_of(verdicts), "; ".join(effects))
+    return Finding(all_of(verdicts), "; ".join([*effects, _asked(claim)]))
 
 
 def _mean(claim: Claim, data: SweepData) -> Finding:
@@ -184,8 +169,8 @@ def _of_numbers(values: Sequence[float], claim: Claim, share: bool) -> Finding:
     text, count = f"{texts([mean], share)[0]}{unit}", len(values)
     interval = t_interval(values)
     if interval is None:
-        return Finding("not shown", text, "one run has no interval")
-    effect = f"{text} ({_span(interval, share)}, {count} runs)"
+        return Finding("not shown", f"{text}; {_asked(claim, share)}", "one run has no interval")
+    effect = f"{text} ({_span(interval, share)}, {count} runs); {_asked(claim, share)}"
     return Finding(within(interval, claim.between), effect)
 
 
@@ -195,7 +180,8 @@ def _of_truths(count: int, of: int, claim: Claim) -> Finding:
         return Finding("not shown", "", NOT_RUN)
     ci = stats.binomtest(count, of).proportion_ci(LEVEL)
     interval = (float(ci.low), float(ci.high))
-    return Finding(within(interval, claim.between), f"{count} of {of} ({_span(interval, True)} %)")
+    effect = f"{count} of {of} ({_span(interval, True)} %); {_asked(claim, share=True)}"
+    return Finding(within(interval, claim.between), effect)
 
 
 def _every(claim: Claim, data: SweepData) -> Finding:
@@ -206,7 +192,8 @@ def _every(claim: Claim, data: SweepData) -> Finding:
     if known.empty:
         return Finding("not shown", "", NOT_RUN)
     numbers = texts([known.min(), known.max()], claim.share)
-    effect = f"{inside} of {len(values)} runs; {' to '.join(dict.fromkeys(numbers))}"
+    seen = " to ".join(dict.fromkeys(numbers))
+    effect = f"{inside} of {len(values)} runs; {seen}; {_asked(claim, claim.share)}"
     if inside < len(known):
         return Finding("contradicted", effect)
     lost = len(values) - len(known)
@@ -288,6 +275,16 @@ def _ends(bounds: Bounds) -> Interval:
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
+def _asked(claim: Claim, share: bool = False) -> str:
+    """The bounds that a claim is held against."""
+    low, high = (
+        None if end is None else f"{100 * end if share else end:g}" for end in claim.between
+    )
+    if high is None:
+        return f"asked: ≥ {low}"
+    return f"asked: ≤ {high}" if low is None else f"asked: {low} to {high}"
+
+
 def _signed(value: float, share: bool) -> str:
     text = texts([value], share)[0]
     return text if value < 0 else f"+{text}"
@@ -295,7 +292,3 @@ def _signed(value: float, share: bool) -> str:
 
 def _span(interval: Interval | None, share: bool) -> str:
     return "no spread" if interval is None else span(interval, share)
-
-
-def _reason(error: Exception) -> str:
-    return str(error.args[0] if error.args else error).partition("\n")[0]

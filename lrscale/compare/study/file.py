@@ -92,16 +92,31 @@ class TableSpec:
 
 
 @dataclass(frozen=True)
+class FigureSpec:
+    """One figure of a sweep's report.
+
+    Attributes:
+        title: what it shows.
+        figure: its name in the report, such as ``curves``.
+        where: which arms it shows; all if empty.
+    """
+
+    title: str
+    figure: str
+    where: str = ""
+
+
+@dataclass(frozen=True)
 class Section:
     """A title, text (Markdown; ``{{ … }}`` are numbers of the runs), tables and figures.
 
-    ``figures``: ``SWEEP/NAME`` of a figure of that sweep's report, to what it shows.
+    ``figures``: by ``SWEEP/NAME``, of which their files have their names.
     """
 
     title: str
     text: str = ""
     tables: Sequence[TableSpec] = ()
-    figures: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, FigureSpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -136,7 +151,7 @@ class _RawSection:
     title: str
     text: str = ""
     tables: list[dict[str, Any]] = field(default_factory=list)
-    figures: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 def study_of(values: Mapping[str, Any]) -> Study:
@@ -161,7 +176,14 @@ def _section(values: Mapping[str, Any], number: int) -> Section:
     at = f"sections.{number}."
     raw = decode_as(_RawSection, values, at=at)
     tables = [decode_as(TableSpec, t, at=f"{at}tables.{i}.") for i, t in enumerate(raw.tables)]
-    return Section(raw.title, raw.text, tables, raw.figures)
+    figures = {name: _figure(name, f, f"{at}figures.{name}.") for name, f in raw.figures.items()}
+    return Section(raw.title, raw.text, tables, figures)
+
+
+def _figure(name: str, values: Any, at: str) -> FigureSpec:
+    """A figure's title alone is that of the report's figure of that name."""
+    own = values if isinstance(values, Mapping) else {"title": values}
+    return decode_as(FigureSpec, {"figure": name.partition("/")[2], **own}, at=at)
 
 
 def _problems(study: Study) -> list[Problem]:

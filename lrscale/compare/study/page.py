@@ -11,9 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from lrscale.compare.render.cells import numbers
 from lrscale.compare.render.html import PARTS
-from lrscale.compare.study.claims import evaluate, judge, matching
+from lrscale.compare.study.claims import judge
 from lrscale.compare.study.data import SweepData
 from lrscale.compare.study.file import Study
+from lrscale.compare.study.queries import evaluate, matching
 from lrscale.compare.study.tables import CostOf, table
 from lrscale.errors import UserError
 
@@ -42,8 +43,8 @@ def page(name: str, command: str, study: Study, data: Mapping[str, SweepData], c
             "text": _filled_in(environment, section.text, section.title),
             "tables": [made for spec in section.tables for made in table(spec, data, cost)],
             "figures": {
-                f"{name}/{figure.replace('/', '_')}.png": title
-                for figure, title in section.figures.items()
+                f"{name}/{figure.replace('/', '_')}.png": shown.title
+                for figure, shown in section.figures.items()
             },
         }
         for section in study.sections

@@ -14,9 +14,9 @@ from lrscale.compare.gd_runs import spread
 from lrscale.compare.provenance import selection_rule, words
 from lrscale.compare.render.cells import cells, short_names, statistic_cell, value_cell
 from lrscale.compare.samples import samples
-from lrscale.compare.study.claims import evaluate, matching
 from lrscale.compare.study.data import SweepData
 from lrscale.compare.study.file import Published, TableSpec, published_rows
+from lrscale.compare.study.queries import evaluate, matching
 from lrscale.errors import UserError
 
 NOTHING = ("–", "")

@@ -136,7 +136,22 @@ def test_a_mean_by_its_interval(between: list[float | None], verdict: str) -> No
     found = judge(claim("mean", arm="b", between=between), sweep({"a": LOW, "b": HIGH}))
     assert found.verdict == verdict
     half = stats.t.ppf(0.975, 2) * 0.01 / 3**0.5
-    assert found.effect == f"91.00 % ({91 - 100 * half:.2f}–{91 + 100 * half:.2f}, 3 runs)"
+    interval = f"91.00 % ({91 - 100 * half:.2f}–{91 + 100 * half:.2f}, 3 runs)"
+    assert found.effect.startswith(f"{interval}; asked: ")
+
+
+@pytest.mark.parametrize(
+    ("between", "asked"),
+    [([0.8, None], "≥ 80"), ([None, 0.985], "≤ 98.5"), ([0.747, 0.767], "74.7 to 76.7")],
+)
+def test_the_bounds_stand_beside_what_was_found(between: list[float | None], asked: str) -> None:
+    runs = sweep({"a": LOW, "b": HIGH})
+    mean = judge(claim("mean", arm="b", between=between), runs)
+    every = judge(claim("every", of="`metrics.test_accuracy`", share=True, between=between), runs)
+    ratio = judge(claim("ratio", arms={"b": "a"}, between=[None, 1.15]), runs)
+    assert mean.effect.endswith(f"; asked: {asked}")
+    assert every.effect.endswith(f"; asked: {asked}")
+    assert ratio.effect.endswith("; asked: ≤ 1.15")
 
 
 def test_one_run_has_no_interval() -> None:
@@ -167,7 +182,7 @@ def test_a_share_of_runs_by_the_exact_binomial() -> None:
     found = judge(claim("mean", of="flag", between=[0.95, 1.0]), runs)
     low = 0.025 ** (1 / 100)  # the lower end of Clopper and Pearson's interval for 100 of 100
     assert found.verdict == "supported"
-    assert found.effect == f"100 of 100 ({100 * low:.2f}–100.00 %)"
+    assert found.effect == f"100 of 100 ({100 * low:.2f}–100.00 %); asked: 95 to 100"
     assert judge(claim("mean", of="flag", between=[0.97, 1.0]), runs).verdict == "not shown"
     assert judge(claim("mean", of="not flag", between=[0.97, 1.0]), runs).verdict == "contradicted"
 
@@ -197,7 +212,7 @@ def test_a_ratio_of_times() -> None:
 def test_only_some_runs_may_count() -> None:
     runs = sweep({"a": LOW, "b": HIGH})
     found = judge(claim("every", of="seed", where="arm == 'b' and seed > 0", between=[1, 2]), runs)
-    assert found.effect == "2 of 2 runs; 1.000 to 2.000"
+    assert found.effect == "2 of 2 runs; 1.000 to 2.000; asked: 1 to 2"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lrscale.compare.study.file import study_of
+from lrscale.compare.study.file import FigureSpec, study_of
 from lrscale.errors import ConfigError
 
 STUDY: dict[str, Any] = {
@@ -23,6 +23,16 @@ def test_a_study() -> None:
     assert study.sections[0].tables[0].by == ["arm"]
 
 
+def test_a_figure_is_the_report_s_of_its_name_or_one_of_some_arms() -> None:
+    some = {"title": "fast ones", "figure": "curves", "where": "arm == 'fast'"}
+    figures = {"demo/curves": "all", "demo/fast": some}
+    study = study_of({**STUDY, "sections": [{"title": "x", "figures": figures}]})
+    assert study.sections[0].figures == {
+        "demo/curves": FigureSpec("all", "curves"),
+        "demo/fast": FigureSpec("fast ones", "curves", "arm == 'fast'"),
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "key", "hint"),
     [
@@ -36,6 +46,10 @@ def test_a_study() -> None:
         (
             {"sections": [{"title": "x", "figures": {"other/curves": "y"}}]},
             "sections.0.figures.other/curves", "demo",
+        ),
+        (
+            {"sections": [{"title": "x", "figures": {"demo/curves": {"titel": "y"}}}]},
+            "sections.0.figures.demo/curves.titel", "did you mean 'title'?",
         ),
         (
             {"claims": [{"says": "a", "source": "b", "sweep": "demo", "check": "ratio"}]},
