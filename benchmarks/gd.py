@@ -178,7 +178,7 @@ def engine(run: Any) -> Any:
     return GradientDescent(setting.problem, setting.weights, setting.step_sizes)
 
 
-def plain(run: Any) -> Callable[[int], None]:
+def plain(run: Any, device: str = "cpu") -> Callable[[int], None]:
     """What one would write: autograd and SGD in float64."""
     import torch
 
@@ -186,8 +186,8 @@ def plain(run: Any) -> Callable[[int], None]:
     from lrscale.theory.starts import make_start
 
     problem = make_problem(run)
-    inputs, targets = torch.tensor(problem.inputs), torch.tensor(problem.targets)
-    weights = [torch.tensor(w, requires_grad=True) for w in make_start(run)]
+    inputs, targets = (torch.tensor(a, device=device) for a in (problem.inputs, problem.targets))
+    weights = [torch.tensor(w, device=device, requires_grad=True) for w in make_start(run)]
     optimizer = torch.optim.SGD(weights, lr=run.step_size.eta)
     tanh = run.activation == "tanh"
 

@@ -240,7 +240,10 @@ def _mixed(runs: pd.DataFrame) -> Iterator[str]:
         yield f"runs with different software: {'; '.join(made.software)}"
     moved = sum(mixed is True for mixed in _column(runs, "mixed"))
     if moved:
-        yield f"resumed on other hardware or software: {moved} runs; their times mix both"
+        yield (
+            "resumed on other hardware or software, or on a GPU without deterministic kernels: "
+            f"{moved} runs; no exact repeats, and their times are not compared"
+        )
 
 
 def _shared(runs: pd.DataFrame) -> Iterator[str]:

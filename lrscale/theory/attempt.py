@@ -32,6 +32,7 @@ class GDAttempt:
         epoch: steps behind the checkpoint; 0 without one.
         recorded: the last epoch, up to ``epoch``, whose measurements are on record; −1 for none.
         seconds: in each phase, over all attempts up to the checkpoint and this one since.
+        sharing: runs that had the same device at the same time, the most of all attempts.
 
     Raises:
         UserError: a problem, start or step size that cannot be had.
@@ -46,6 +47,7 @@ class GDAttempt:
         self.epoch, self.recorded = self._attempt.step, self._attempt.evaluated
         self._note_progress(self.epoch)
         self._provenances = [provenance(device)]
+        self.sharing = control.sharing
         self.seconds = {"startup": 0.0, "training": 0.0, "evaluation": 0.0, "checkpoint": 0.0}
         state = self._attempt.saved
         if state is None:
@@ -55,6 +57,7 @@ class GDAttempt:
             self.seconds |= state["seconds"]
             earlier = [p for p in state["provenances"] if p != self._provenances[0]]
             self._provenances = earlier + self._provenances
+            self.sharing = max(self.sharing, state.get("sharing", 1))
         self.seconds["startup"] += time.perf_counter() - started
 
     def _look(self, control: Control) -> None:
@@ -104,6 +107,7 @@ class GDAttempt:
             "setting": saved(self.setting),
             "seconds": self.seconds,
             "provenances": self._provenances,
+            "sharing": self.sharing,
         }
         self._attempt.save(epoch, state)
         self.seconds["checkpoint"] += time.perf_counter() - started
@@ -131,6 +135,7 @@ class GDAttempt:
             "theory": setting.theory,
             **self._provenances[-1],
             "mixed": len(self._provenances) > 1,
+            "sharing": self.sharing,
         }
         self._attempt.finish(state, epoch, epoch, summary, cause)
 

@@ -161,6 +161,8 @@ class _Group:
 
     def start(self) -> None:
         """A step that is undone: compilation is no part of the training."""
+        for attempt in self._attempts:
+            attempt.sharing = max(attempt.sharing, len(self._attempts))
         started = time.perf_counter()
         self._descents.at_floor()
         for attempt in self._attempts:

@@ -271,7 +271,7 @@ class Trainer:
         self.provenances = [p for p in saved["provenances"] if p != here] + [here]
 
     def _finish(self, outcome: Outcome) -> None:
-        """Provenance goes into the summary; runs of mixed provenance are no exact repeats."""
+        """Provenance goes into the summary; mixed runs are no exact repeats."""
         done = outcome.state == "done"
         seconds, damaged = self.clock.seconds(), self.intake.damaged()
         summary = {
@@ -286,7 +286,7 @@ class Trainer:
             "examples": {split: self.task.source.size(split) for split in SPLITS},
             "remarks": self.task.remarks,
             **self.provenances[-1],
-            "mixed": len(self.provenances) > 1,
+            "mixed": len(self.provenances) > 1 or self._resumed_inexactly(),
             "sharing": self.sharing,
             **self._monitored(),
         }
@@ -297,6 +297,11 @@ class Trainer:
         answers = None if self.predictions is None else pack(self.predictions)
         state: Literal["done", "diverged"] = "done" if done else "diverged"
         self.attempt.finish(state, step, epoch, summary, evaluated=evaluated, predictions=answers)
+
+    def _resumed_inexactly(self) -> bool:
+        """Whether the same steps, taken again, may have come out different in the last digit."""
+        on_gpu = self.runtime.device.type == "cuda"
+        return self.attempt.saved is not None and on_gpu and not self.config.deterministic
 
     def _monitored(self) -> dict[str, Any]:
         """What the monitor has come to, where there is one."""

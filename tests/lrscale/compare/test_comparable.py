@@ -40,7 +40,11 @@ def test_like_runs_are_compared() -> None:
             "arms ran with different software: torch 2.14 (adam, sgd); torch 2.15 (sgd)",
         ),
         ({"sharing": 2}, "runs shared their GPU with others: sgd 1 of 2"),
-        ({"mixed": True}, "runs were resumed on other hardware or software: sgd 1 of 2"),
+        (
+            {"mixed": True},
+            "runs were resumed on other hardware or software, or without deterministic kernels: "
+            "sgd 1 of 2",
+        ),
     ],
 )
 def test_why_times_cannot_be_compared(change: dict[str, Any], reason: str) -> None:

@@ -167,7 +167,10 @@ def test_warnings_about_provenance(make_sweep: MakeSweep) -> None:
     assert warned(c, "different hardware", "Xeon")
     assert warned(c, "different software", "2.13")
     assert warned(c, "different data: Fashion-MNIST; MNIST")
-    assert warned(c, "resumed on other hardware or software: 1 runs")
+    assert warned(
+        c,
+        "resumed on other hardware or software, or on a GPU without deterministic kernels: 1 runs",
+    )
 
 
 def test_quick_runs_are_marked_in_titles_and_warnings(make_sweep: MakeSweep) -> None:

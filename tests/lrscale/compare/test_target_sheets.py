@@ -143,7 +143,7 @@ OTHER = ["cpu A"] * 3 + ["gpu B"] * 3
     [
         ({"hardware": OTHER}, "arms ran on different hardware: cpu A (sgd); gpu B (adam)"),
         ({"sharing": [1] * 5 + [2]}, "runs shared their GPU with others: adam 1 of 3"),
-        ({"mixed": [True] + [False] * 5}, "resumed on other hardware or software: sgd 1 of 3"),
+        ({"mixed": [True] + [False] * 5}, "without deterministic kernels: sgd 1 of 3"),
     ],
 )
 def test_no_times_that_cannot_be_compared(
