@@ -88,8 +88,10 @@ def test_runs_of_one_shape_step_together(on_gpu: LocalLauncher) -> None:
 
 
 def test_a_full_gpu_is_the_cause(on_gpu: LocalLauncher, full_gpu: None) -> None:
-    sweep = DIGITS.replace("batch_size: 50", "batch_size: 1400, model: {hidden: [20000, 20000]}")
-    on_gpu.submit(on_gpu.sweep(sweep), expected=1)
+    """1,400 × 200,000 activations take 1.1 GB."""
+    large = "batch_size: 1400, model: {width: 200000, second_width: null}"
+    on_gpu.submit(on_gpu.sweep(DIGITS.replace("batch_size: 50", large)), code=1)
     assert set(on_gpu.states()) == {"failed"}
-    status = on_gpu.status()
-    assert "CUDA OOM" in status
+    command = [sys.executable, on_gpu.tree / "launch/status.py", "digits", "--runs", on_gpu.root]
+    done = subprocess.run(command, env=on_gpu.env, capture_output=True, text=True, check=True)
+    assert "CUDA OOM" in done.stdout
