@@ -85,12 +85,12 @@ def gradient_descent(depth: int) -> Result:
         f"N = {depth}, engine on one core, steps a second": core,
     }
     rates = {}
+    start = new_setting(gd.config(depth))
     for count in TOGETHER:
-        settings = [new_setting(gd.config(depth)) for _ in range(count)]
         batch = BatchedGradientDescent(
-            [s.problem for s in settings],
-            [s.weights for s in settings],
-            [s.step_sizes for s in settings],
+            [start.problem] * count,
+            [start.weights] * count,
+            [start.step_sizes] * count,
             device="cuda",
         )
         rates[count] = count * steps_per_second(batch.advance, 1000)
@@ -104,7 +104,7 @@ def training_loop(precision: str, rounds: int) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder))
         for _ in range(rounds):
-            bare.append(bare_step("resnet18_cifar", 32, BATCH, precision))
+            bare.append(bare_step("resnet18_cifar", 32, BATCH, precision, STEPS))
             ours.append(step_of_a_run(Path(folder), precision))
     details = {
         f"{precision}: bare loop, ms a step": 1e3 * statistics.median(bare),
@@ -154,7 +154,7 @@ def step_of_a_run(root: Path, precision: str) -> float:
     return float(epochs[-1]["seconds"] - epochs[0]["seconds"]) / steps
 
 
-def bare_step(model: str, side: int, batch: int, precision: str) -> float:
+def bare_step(model: str, side: int, batch: int, precision: str, steps: int) -> float:
     """Seconds a step of SGD with momentum on one batch that is on the GPU already."""
     network = models.get(model)().build((3, side, side), 10).cuda()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
@@ -170,7 +170,7 @@ def bare_step(model: str, side: int, batch: int, precision: str) -> float:
             loss.backward()
             optimizer.step()
 
-    return 1 / steps_per_second(advance, STEPS)
+    return 1 / steps_per_second(advance, steps)
 
 
 def full_size() -> dict[str, float]:
@@ -179,7 +179,7 @@ def full_size() -> dict[str, float]:
     recipes = (("resnet18_cifar", 32, BATCH, 200 * 45_000), ("resnet50", 224, 256, 90 * 1_281_167))
     for model, side, batch, images in recipes:
         for precision in ("no", "bf16"):
-            rate = batch / bare_step(model, side, batch, precision)
+            rate = batch / bare_step(model, side, batch, precision, 20)
             details[f"{model}, {precision}: images a second"] = rate
             details[f"{model}, {precision}: GPU hours of the recipe"] = images / rate / 3600
     return details

@@ -45,7 +45,8 @@ class BatchedGradientDescent:
         diverged: for each run, the first epoch whose weights or loss are not finite, else
             None. The others go on.
 
-    The division of steps among calls of ``advance`` makes no difference to any bit.
+    Neither the division of steps among calls of ``advance`` nor the other runs of the batch make a
+    difference to any bit.
     """
 
     def __init__(
@@ -63,6 +64,10 @@ class BatchedGradientDescent:
         first = problems[0]
         self.epoch = epoch
         self.diverged: list[int | None] = [None] * len(problems)
+        if device == "cuda" and len(problems) == 1:
+            # A batch of one goes to other kernels, which sum in another order: a run that was left
+            # alone, the others having ended, would differ in the last digit.
+            problems, weights, step_sizes = [*problems] * 2, [*weights] * 2, [*step_sizes] * 2
         self._activations = first.activations
         self._weights = [stack(layer).to(dtype) for layer in zip(*weights, strict=True)]
         self._data = tuple(stack([getattr(p, n) for p in problems]) for n in ("inputs", "targets"))
@@ -111,7 +116,8 @@ class BatchedGradientDescent:
         ]
         self._restore(before)
         self.epoch -= 1
-        return [bool(still) for still in torch.stack(same).all(dim=0).tolist()]
+        still = torch.stack(same).all(dim=0).tolist()
+        return [bool(run) for run in still[: len(self.diverged)]]
 
     def _descend(self, count: int) -> None:
         single = count
@@ -197,6 +203,6 @@ class BatchedGradientDescent:
         return torch.stack([losses.isfinite(), *each]).all(dim=0)
 
     def _note_divergence(self) -> None:
-        for run, finite in enumerate(self._finite().tolist()):
+        for run, finite in enumerate(self._finite().tolist()[: len(self.diverged)]):
             if not finite and self.diverged[run] is None:
                 self.diverged[run] = self.epoch

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from local_launcher import LocalLauncher
+from local_launcher import SLEEP, TINY, LocalLauncher
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -87,9 +88,27 @@ def test_runs_of_one_shape_step_together(on_gpu: LocalLauncher) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
 
 
+def test_a_sweep_killed_half_way(on_gpu: LocalLauncher, wait_until: Callable[..., None]) -> None:
+    text = TINY.format(seconds=SLEEP, seeds=2).replace(
+        "epochs: 3", "epochs: 3\n  deterministic: true"
+    )
+    cpu, gpu = "gpus_per_node: 0, cpus_per_task: 1", "gpus_per_node: 1, mem_per_gpu: null"
+    sweep = on_gpu.sweep(text.replace(cpu, gpu))
+    launcher = on_gpu.start(sweep)
+    wait_until(on_gpu.half_way, 60, "half way")
+    (pool,) = on_gpu.pools()
+    os.killpg(pool, signal.SIGKILL)
+    launcher.communicate(timeout=60)
+    assert "resume  its process is gone at step " in on_gpu.submit(sweep)
+    whole = replace(on_gpu, root=on_gpu.folder / "whole")
+    whole.submit(sweep)
+    assert on_gpu.results() == whole.results()
+    assert {(s["device"], s["mixed"]) for s in summaries(on_gpu)} == {("cuda", False)}
+
+
 def test_a_full_gpu_is_the_cause(on_gpu: LocalLauncher, full_gpu: None) -> None:
-    """1,400 × 200,000 activations take 1.1 GB."""
-    large = "batch_size: 1400, model: {width: 200000, second_width: null}"
+    """1,000 × 400,000 activations take 1.6 GB."""
+    large = "batch_size: 1000, model: {width: 400000, second_width: null}"
     on_gpu.submit(on_gpu.sweep(DIGITS.replace("batch_size: 50", large)), code=1)
     assert set(on_gpu.states()) == {"failed"}
     command = [sys.executable, on_gpu.tree / "launch/status.py", "digits", "--runs", on_gpu.root]

@@ -57,7 +57,10 @@ def test_one_run_diverges_and_the_others_go_on(random_problem):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@needs_gpu
 def test_graphs_on_cuda(runs):
     problems, weights = zip(*runs, strict=True)
     graphs = BatchedGradientDescent(problems, weights, STEPS, device="cuda")
@@ -67,3 +70,23 @@ def test_graphs_on_cuda(runs):
     for a, b in zip(graphs.weights, plain.weights, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-13)
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("count", [1, 2, 17, 300])
+def test_the_others_of_a_batch_change_no_bit_on_cuda(runs, dtype, count):
+    problems, weights = zip(*runs, strict=True)
+
+    def first(copies):
+        batch = BatchedGradientDescent(
+            problems * copies, weights * copies, STEPS * copies, dtype, "cuda"
+        )
+        batch.advance(250)
+        return batch
+
+    alone = BatchedGradientDescent(problems[:1], weights[:1], STEPS[:1], dtype, "cuda")
+    alone.advance(250)
+    assert alone.at_floor() == [False]
+    for a, b in zip(alone.weights[0], first(count).weights[0], strict=True):
+        np.testing.assert_array_equal(a, b)
