@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,13 +32,12 @@ class LARS(Optimizer):
                 continue
             velocities = buffers(self.state, parameters, "momentum_buffer")
             decay = group["weight_decay"]
-            norms = torch.stack(torch._foreach_norm(gradients))
-            norms += decay * torch.stack(torch._foreach_norm(parameters))
-            steps = torch._foreach_add(gradients, parameters, alpha=decay)
-            rates = trust_ratios(parameters, norms, group["trust_coefficient"]) * group["lr"]
-            torch._foreach_mul_(steps, rates.unbind())
+            norms = list(torch._foreach_norm(gradients))
+            torch._foreach_add_(norms, torch._foreach_norm(parameters), alpha=decay)
+            steps = list(torch._foreach_add(gradients, parameters, alpha=decay))
+            scale_to_weights(steps, parameters, norms, group["trust_coefficient"])
             torch._foreach_mul_(velocities, group["momentum"])
-            torch._foreach_add_(velocities, steps)
+            torch._foreach_add_(velocities, steps, alpha=group["lr"])
             torch._foreach_sub_(parameters, velocities)
 
 
@@ -65,8 +64,7 @@ class LAMB(Optimizer):
             group["t"] += 1
             steps = self._adam(group, parameters, gradients)
             torch._foreach_add_(steps, parameters, alpha=group["weight_decay"])
-            ratios = trust_ratios(parameters, torch.stack(torch._foreach_norm(steps)))
-            torch._foreach_mul_(steps, ratios.unbind())
+            scale_to_weights(steps, parameters, torch._foreach_norm(steps))
             torch._foreach_add_(parameters, steps, alpha=-group["lr"])
 
     def _adam(
@@ -102,12 +100,21 @@ def buffers(
     return [state[p][name] for p in parameters]
 
 
-def trust_ratios(parameters: list[Tensor], norms: Tensor, coefficient: float = 1.0) -> Tensor:
-    """coefficient · ‖w‖ / norm for each parameter: (parameters,).
+def scale_to_weights(
+    steps: Sequence[Tensor],
+    parameters: Sequence[Tensor],
+    norms: Sequence[Tensor],
+    coefficient: float = 1.0,
+) -> None:
+    """step ← coefficient · ‖w‖ / norm · step for each parameter w, in place.
 
-    1 for vectors (biases, norms), as in the authors' code, and where a norm is 0.
+    Vectors (biases, norms) keep their steps, as in the authors' code, and so does what has a norm
+    of 0. Nothing is copied between devices, which would have a GPU wait.
     """
-    weights = torch.stack(torch._foreach_norm(parameters))
-    matrices = torch.tensor([p.ndim > 1 for p in parameters], device=norms.device)
-    defined = matrices & (weights > 0) & (norms > 0)
-    return torch.where(defined, coefficient * weights / norms, 1.0)
+    layers = [place for place, parameter in enumerate(parameters) if parameter.ndim > 1]
+    if not layers:
+        return
+    weights = torch.stack(torch._foreach_norm([parameters[place] for place in layers]))
+    below = torch.stack([norms[place] for place in layers])
+    ratios = torch.where((weights > 0) & (below > 0), coefficient * weights / below, 1.0)
+    torch._foreach_mul_([steps[place] for place in layers], ratios.unbind())
