@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from publishing import no_key_in, run_ids, send, send_through, send_to_hanging, start
 from wandb_server import KEY, WandbServer
 
 from launch import publish
@@ -23,16 +22,6 @@ from lrscale.track.live import mirrored
 from lrscale.track.rows import rows
 
 MakeSweep = Callable[..., Store]
-SCRIPT = Path(publish.__file__)
-
-
-@pytest.fixture
-def project(wandb_server: WandbServer) -> str:
-    return os.environ["WANDB_PROJECT"]
-
-
-def run_ids(store: Store) -> list[str]:
-    return [entry["id"] for entry in store.read_sweep("demo")["runs"]]
 
 
 def steps_of(run_dir: RunDir, ended: bool = True) -> list[int]:
@@ -50,21 +39,8 @@ def check(store: Store, server: WandbServer, project: str) -> None:
     for run in ids:
         assert server.run(project, run).steps == steps_of(store.run(run))
     assert not server.unknown
-    for path in store.root.rglob("*"):
-        assert not path.is_file() or KEY.encode() not in path.read_bytes()
+    no_key_in(store)
     assert not list((store.root / "locks").iterdir())
-
-
-def send(store: Store, *options: str) -> int:
-    return publish.main(["demo", "--runs", str(store.root), *options])
-
-
-def start(store: Store, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), "demo", "--runs", str(store.root), *options]
-    # Not the client's process of this one, which it would be told of.
-    env = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=env, text=True, stdout=pipe, stderr=subprocess.STDOUT)
 
 
 def writes(server: WandbServer) -> int:
@@ -225,10 +201,7 @@ def test_faults_that_pass(
 ) -> None:
     monkeypatch.setattr(publisher, "READ_BACK_SECONDS", 0.5)
     store = make_sweep(rates={"sgd": [0.1]}, seeds=[0, 1, 2])
-    fault = wandb_server.fail(operation, kind, times)
-    while send(store) != 0:
-        assert fault.met < times
-    assert fault.met == times
+    send_through(wandb_server, operation, kind, times, store)
     check(store, wandb_server, project)
 
 
@@ -236,16 +209,11 @@ def test_a_server_that_hangs_is_given_up(
     make_sweep: MakeSweep,
     wandb_server: WandbServer,
     project: str,
-    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("lrscale.track.mirror.CLOSE_SECONDS", 1.0)
-    monkeypatch.setattr(publisher, "TRIES", 1)
     store = make_sweep(rates={"sgd": [0.1]}, seeds=[0])
-    wandb_server.fail("file_stream", "hang", 1000)
-    assert send(store) == 1
+    assert send_to_hanging(wandb_server, "file_stream", store) == 1
     assert "1 failed: the same command tries again" in capfd.readouterr().out
-    wandb_server.faults.clear()
     while send(store) != 0:  # until the client has let go of the run
         time.sleep(0.2)
     check(store, wandb_server, project)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +13,11 @@ from unittest.mock import Mock
 
 import pytest
 from PIL import Image
-from wandb_server import KEY, Run, View, WandbServer, specs
+from publishing import no_key_in, run_ids, send, send_through, send_to_hanging, start
+from wandb_server import Run, View, WandbServer, specs
 from wandb_workspaces.reports.v2 import internal
 
-from launch import publish, publish_report
+from launch import publish_report
 from launch.report import load
 from lrscale.compare.answer import answer
 from lrscale.compare.comparison import Comparison
@@ -33,11 +32,6 @@ RATES = {"sgd": [0.01, 0.1, 1.0], "adam": [1e-3]}
 
 
 @pytest.fixture
-def project(wandb_server: WandbServer) -> str:
-    return os.environ["WANDB_PROJECT"]
-
-
-@pytest.fixture
 def _one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it is not about the figures, which take a second to draw."""
 
@@ -46,15 +40,6 @@ def _one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"Learning curves": [folder / "curves.png"]}
 
     monkeypatch.setattr(publish_report, "draw", draw)
-
-
-def send(store: Store, *options: str) -> int:
-    return publish.main(["demo", "--runs", str(store.root), *options])
-
-
-def ids(store: Store, *arms: str) -> set[str]:
-    runs = store.read_sweep("demo")["runs"]
-    return {entry["id"] for entry in runs if not arms or entry["arm"] in arms}
 
 
 def compared(server: WandbServer, project: str) -> Run:
@@ -82,12 +67,6 @@ def text_of(view: View) -> str:
     return json.dumps(view.spec, ensure_ascii=False)
 
 
-def no_key_in(store: Store, *texts: str) -> None:
-    for path in store.root.rglob("*"):
-        assert not path.is_file() or KEY.encode() not in path.read_bytes()
-    assert not any(KEY in text for text in texts)
-
-
 def grouped_as_the_tables_are(store: Store, server: WandbServer, project: str) -> None:
     """The report's run sets, and that each has its panel."""
     view, state = the_report(server, project), server.state
@@ -95,9 +74,9 @@ def grouped_as_the_tables_are(store: Store, server: WandbServer, project: str) -
         specs.groups(state, view, grid) for grid in specs.grids(view)
     )
     assert own == {(): {compared(server, project).key[2]}}
-    assert curves[("adam",)] == ids(store, "adam")
+    assert curves[("adam",)] == set(run_ids(store, "adam"))
     assert len(curves[("sgd",)]) == 2
-    assert sensitivity == {(): ids(store)}
+    assert sensitivity == {(): set(run_ids(store))}
     expected: dict[tuple[str, float], set[str]] = {}
     for entry in store.read_sweep("demo")["runs"]:
         place = (entry["arm"], entry["point"]["optimizer.lr"])
@@ -176,7 +155,7 @@ def test_without_a_result_there_is_no_report(
     store = make_sweep({"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "running"})
     assert send(store, "--report") == 2
     assert "no run of demo has come to a result yet" in capfd.readouterr().err
-    assert set(wandb_server.runs(project)) == ids(store)
+    assert set(wandb_server.runs(project)) == set(run_ids(store))
     assert wandb_server.views(project) == []
 
 
@@ -251,10 +230,7 @@ def test_faults_leave_no_second_one(
     monkeypatch.setattr(summary, "READ_BACK_SECONDS", 1.0)
     store = make_sweep({"sgd": [0.1]}, seeds=[0])
     assert send(store) == 0
-    fault = wandb_server.fail(operation, kind, times)
-    while send(store, "--report") != 0:
-        assert fault.met < times
-    assert fault.met == times
+    send_through(wandb_server, operation, kind, times, store, "--report")
     run = compared(wandb_server, project)
     assert content(wandb_server, run, "figures/curves").startswith(b"\x89PNG")
     the_report(wandb_server, project)
@@ -265,19 +241,13 @@ def test_a_server_that_hangs_is_given_up(
     make_sweep: MakeSweep,
     wandb_server: WandbServer,
     project: str,
-    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     store = make_sweep({"sgd": [0.1]}, seeds=[0])
     assert send(store) == 0
-    with monkeypatch.context() as patch:
-        patch.setattr("lrscale.track.mirror.CLOSE_SECONDS", 1.0)
-        patch.setattr(summary, "TRIES", 1)
-        wandb_server.fail("storage", "hang", 1000)
-        assert send(store, "--report") == 2
+    assert send_to_hanging(wandb_server, "storage", store, "--report") == 2
     assert "the tables did not arrive" in capfd.readouterr().err
     assert wandb_server.views(project) == []
-    wandb_server.faults.clear()
     assert send(store, "--report") == 0
     compared(wandb_server, project)
     the_report(wandb_server, project)
@@ -287,13 +257,11 @@ def test_killed_on_the_way(make_sweep: MakeSweep, wandb_server: WandbServer, pro
     store = make_sweep({"sgd": [0.1]}, seeds=[0])
     assert send(store) == 0
     hangs = wandb_server.fail("upsertView", "hang", 1)
-    command = [sys.executable, publish.__file__, "demo", "--runs", str(store.root), "--report"]
-    env = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+    process = start(store, "--report")
     while not hangs.met and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     wandb_server.faults.clear()
     assert send(store, "--report") == 0
     compared(wandb_server, project)

@@ -1,7 +1,9 @@
-"""The fixture ``wandb_server``: one stand-in for all tests of a worker, a project for each."""
+"""The fixtures ``wandb_server`` and ``project``: one stand-in for all tests of a worker, and a
+project for each."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -28,3 +30,9 @@ def wandb_server(
         monkeypatch.setenv(name, value)
     yield server
     server.faults.clear()
+
+
+@pytest.fixture
+def project(wandb_server: WandbServer) -> str:
+    """Where clients of this test put what they send."""
+    return os.environ["WANDB_PROJECT"]
