@@ -25,9 +25,8 @@ PARALLEL = 8
 MAX_RETRIES = 5
 PACE = 0.2  # seconds that a step takes while there are faults
 
-# Environment variables of the jobs: the file that holds the pace, the folders of what is told and
-# of the nodes' clocks.
-PACE_FILE, TRACE_DIR, CLOCK_DIR = "CHAOS_PACE", "CHAOS_TRACE", "CHAOS_CLOCKS"
+# Environment variables of the jobs: a file with the pace, and a folder for what is told.
+PACE_FILE, TRACE_DIR = "CHAOS_PACE", "CHAOS_TRACE"
 
 SLOW = '''
 """SGD that takes its time, or kills its process before the first step."""
@@ -83,24 +82,6 @@ class _Traced(Attempt):
 
 
 Attempt = _Traced
-"""
-# What Python imports first of all: a node's clock, which may be wrong.
-SITE = """
-import os
-import time
-
-if "CHAOS_CLOCKS" in os.environ and "SLURMD_NODENAME" in os.environ:
-    _clock = os.path.join(os.environ["CHAOS_CLOCKS"], os.environ["SLURMD_NODENAME"])
-    _right = time.time
-
-    def _wrong():
-        try:
-            with open(_clock) as file:
-                return _right() + float(file.read())
-        except OSError:
-            return _right()
-
-    time.time = _wrong
 """
 OPTIMIZER = {"name": "slow", "lr": 0.05, "momentum": 0.9}
 STEPS_PER_EPOCH = 37  # of the digits, in batches of 32
@@ -166,9 +147,10 @@ def copy_code(tree: Path) -> None:
 
 
 def write_profile(folder: Path) -> Path:
-    """Of nodes whose clocks may be wrong."""
+    """Of nodes whose clocks may be wrong, and that may see files late."""
     (folder / "site").mkdir()
-    (folder / "site" / "sitecustomize.py").write_text(SITE)
+    site = ROOT / "benchmarks" / "_chaos_site.py"
+    shutil.copy(site, folder / "site" / "sitecustomize.py")
     profile = folder / "profile.yaml"
     profile.write_text(json.dumps({"preamble": [f"export PYTHONPATH={folder / 'site'}"]}))
     return profile

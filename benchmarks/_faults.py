@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks._storm import Fault, Job, Storm, ask, processes, send, step_daemons
-from benchmarks._trace import Unsaved
 from lrscale import checkpoint
 from lrscale.files import write_text
 
@@ -153,7 +153,7 @@ def disk_full(storm: Storm, job: Job) -> bool:
 
     def make_room() -> None:
         filler.unlink(missing_ok=True)
-        storm.unsaved.append(Unsaved("", since, time.time()))
+        storm.unsaved.full.append((since, time.time()))
 
     storm.later("disk", 1, 5, make_room)
     return True
@@ -172,16 +172,26 @@ def checkpoint_altered(storm: Storm, job: Job) -> bool:
     return _damaged(storm, job, flip_a_bit)
 
 
+def _damaged(storm: Storm, job: Job, damage: Callable[[Path], object]) -> bool:
+    def damaged(run: str, path: Path) -> None:
+        storm.unsaved.damaged[run].append(time.time())
+        damage(path)
+
+    return _at_newest_checkpoint(storm, job, damaged)
+
+
 def checkpoint_half_written(storm: Storm, job: Job) -> bool:
-    def leave_half(path: Path) -> None:
+    """Beside one that is whole."""
+
+    def leave_half(_: str, path: Path) -> None:
         content = path.read_bytes()
         (path.parent / f".{path.name}.elsewhere.1.tmp").write_bytes(content[: len(content) // 2])
 
-    return _damaged(storm, job, leave_half)
+    return _at_newest_checkpoint(storm, job, leave_half)
 
 
-def _damaged(storm: Storm, job: Job, damage: Callable[[Path], object]) -> bool:
-    """The newest checkpoint of one of its runs; then its step is killed, so that it is needed."""
+def _at_newest_checkpoint(storm: Storm, job: Job, act: Callable[[str, Path], None]) -> bool:
+    """That of one of its runs; then its step is killed, so that one is needed."""
     saved = [
         (run.id, path)
         for run in job.runs
@@ -190,22 +200,30 @@ def _damaged(storm: Storm, job: Job, damage: Callable[[Path], object]) -> bool:
     ]
     if not saved:
         return False
-    run, path = storm.random.choice(saved)
-    storm.unsaved.append(Unsaved(run, time.time(), time.time()))
     with contextlib.suppress(OSError):  # it is gone by now, or the disk is full
-        damage(path)
+        act(*storm.random.choice(saved))
         return step_killed(storm, job)
     return False
 
 
 def clock_wrong(storm: Storm, job: Job) -> bool:
     """A node's, by an hour, and right again later: both while its processes run."""
-    node = storm.random.choice(job.nodes)
-    clock = storm.clocks / node
+    clock = storm.nodes / storm.random.choice(job.nodes) / "clock"
     if clock.exists():
         return False
+    clock.parent.mkdir(exist_ok=True)
     write_text(clock, storm.random.choice(("3600", "-3600")))
-    storm.later(f"clock of {node}", 3, 20, clock.unlink)
+    storm.later(f"clock {clock}", 3, 20, clock.unlink)
+    return True
+
+
+def files_seen_late(storm: Storm, job: Job) -> bool:
+    """What other nodes do to a folder that this one has looked at."""
+    late = storm.nodes / storm.random.choice(job.nodes) / "late"
+    if late.exists():
+        return False
+    late.mkdir(parents=True)
+    storm.later(f"files {late}", 10, 40, lambda: shutil.rmtree(late, ignore_errors=True))
     return True
 
 
@@ -223,6 +241,6 @@ KINDS: dict[str, Fault] = {
         preempted_with_20_s_of_grace, step_killed, process_killed, rank_of_four_killed,
         data_worker_killed, node_crashed, slurmd_killed, node_drained, controller_restarted,
         process_frozen, disk_full, checkpoint_truncated, checkpoint_altered,
-        checkpoint_half_written, clock_wrong, cancelled,
+        checkpoint_half_written, clock_wrong, files_seen_late, cancelled,
     )
 }  # fmt: skip

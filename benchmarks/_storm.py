@@ -74,20 +74,20 @@ class Storm:
             it did anything to it.
         state_dir: of the cluster.
         trace: where attempts tell how far they are.
-        clocks: where a node finds by how many seconds its clock is wrong.
+        nodes: a folder for each node, with what is wrong there (see _chaos_site).
         disk: the file system of the store, when it is one of its own that may be filled.
         counts: faults by kind.
         phases: faults by the phase of the job that was drawn.
         hits: how often each run may have been interrupted, by id.
         cancelled: when a run's job was cancelled, Unix seconds, by id.
         tended: see ``tend``.
-        unsaved: when checkpoints were damaged or could not be written.
+        unsaved: when checkpoints were damaged, or could not be written.
     """
 
     state_dir: Path
     store: Store
     trace: Path
-    clocks: Path
+    nodes: Path
     random: random.Random
     disk: Path | None
     kinds: Mapping[str, Fault]
@@ -96,7 +96,7 @@ class Storm:
     hits: Counter[str] = field(default_factory=Counter)
     cancelled: dict[str, float] = field(default_factory=dict)
     tended: int = 0
-    unsaved: list[Unsaved] = field(default_factory=list)
+    unsaved: Unsaved = field(default_factory=Unsaved)
     _repairs: list[tuple[float, str, Callable[[], object]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -108,22 +108,21 @@ class Storm:
         """One fault, if there is a job that it can be done to: of the kinds that were dealt least,
         more or less, and mostly on a job that is at its training."""
         self.repair()
-        in_training = self.random.random() < IN_TRAINING
-        jobs = [job for job in self.jobs() if (self.phase(job) == PHASES[0]) == in_training]
-        for kind in sorted(self.kinds, key=lambda kind: self.counts[kind] + self._noise()):
+        jobs = self.in_training()
+        if self.random.random() > IN_TRAINING:
+            jobs = [job for job in self.jobs() if job not in jobs]
+        dealt = {kind: self.counts[kind] + self.random.uniform(0, 3) for kind in self.kinds}
+        for kind in sorted(dealt, key=dealt.__getitem__):
             for job in self.random.sample(jobs, len(jobs)):
                 phase = self.phase(job)
                 if self.kinds[kind](self, job):
                     self.counts[kind] += 1
                     self.phases[phase] += 1
-                    self._say(f"{kind}: job {job.id} in {phase} on {' '.join(job.nodes)}")
+                    say(f"{kind}: job {job.id} in {phase} on {' '.join(job.nodes)}")
                     return
 
-    def _noise(self) -> float:
-        return self.random.uniform(0, 3)
-
-    def _say(self, text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+    def in_training(self) -> list[Job]:
+        return [job for job in self.jobs() if self.phase(job) == PHASES[0]]
 
     def phase(self, job: Job) -> str:
         return min((self.phase_of(run) for run in job.runs), key=PHASES.index)
@@ -205,6 +204,10 @@ def _elements(store: Store) -> dict[str, tuple[RunDir, ...]]:
         for array in record["arrays"]
         for index, runs in enumerate(array["elements"])
     }
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def ask(*words: str) -> str | None:

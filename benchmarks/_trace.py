@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,13 +23,24 @@ class Told(NamedTuple):
     interval: float
 
 
-class Unsaved(NamedTuple):
-    """When a checkpoint of a run was damaged or could not be written, Unix seconds; no run: of
-    all."""
+@dataclass
+class Unsaved:
+    """When there was less than the newest checkpoint to resume from, Unix seconds.
 
-    run: str
-    since: float
-    until: float
+    Attributes:
+        damaged: by run, when checkpoints of it were damaged.
+        full: from when to when the disk was full.
+    """
+
+    damaged: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    full: list[tuple[float, float]] = field(default_factory=list)
+
+    def excuses(self, run: str, saved: float, last: float, resumed: float) -> bool:
+        """Whether more may have been done twice of what a run did from its checkpoint ``saved``
+        until ``last``, by an attempt that began at ``resumed``."""
+        return any(saved <= at <= resumed for at in self.damaged.get(run, ())) or any(
+            since <= last and saved <= until for since, until in self.full
+        )
 
 
 def told(trace: Path, run: str) -> list[Told]:
@@ -78,36 +90,34 @@ class Redone:
         )
 
 
-def redone(runs: Iterable[str], trace: Path, unsaved: Sequence[Unsaved]) -> Redone:
+def redone(runs: Iterable[str], trace: Path, unsaved: Unsaved) -> Redone:
     """Of all runs. An interruption may cost the seconds between two checkpoints, and those
     between two looks at the clock: a step, or the time that the process stood still."""
     result = Redone()
     for run in runs:
         done: list[Told] = []  # the run's history as its record has it
         trained = False  # the attempt before
-        of_run = [times for times in unsaved if times.run in ("", run)]
         for begun in by_attempt(told(trace, run)):
             result.cut += trained
             trained = begun[-1].step > begun[0].step
             repeated = [line for line in done if line.step > begun[0].step]
             done = [line for line in done if line.step <= begun[0].step]
             if repeated:
-                name = f"{run}, attempt {begun[0].attempt}"
-                _judge(result, name, done[-1:] + repeated, of_run)
+                lines = done[-1:] + repeated
+                if unsaved.excuses(run, lines[0].time, lines[-1].time, begun[0].time):
+                    result.excused += 1
+                else:
+                    _judge(result, f"{run}, attempt {begun[0].attempt}", lines)
             done += begun
     return result
 
 
-def _judge(result: Redone, name: str, lines: list[Told], unsaved: Iterable[Unsaved]) -> None:
+def _judge(result: Redone, name: str, lines: list[Told]) -> None:
     """``lines``: from the checkpoint to the last that was heard, perhaps of several attempts."""
     gaps = [
         after.time - before.time if after.attempt == before.attempt else 0.0
         for before, after in itertools.pairwise(lines)
     ]
-    first, last = lines[0].time, lines[-1].time
-    if any(times.since <= last and times.until >= first for times in unsaved):
-        result.excused += 1
-        return
     interval = max(line.interval for line in lines)
     result.grown += interval > CHECKPOINT_SECONDS
     result.seconds.append(sum(gaps))

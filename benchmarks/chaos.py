@@ -32,15 +32,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks._chaos_runs import (
-    CLOCK_DIR,
     PACE,
     PACE_FILE,
     TRACE_DIR,
@@ -53,7 +51,7 @@ from benchmarks._chaos_runs import (
 )
 from benchmarks._common import parser
 from benchmarks._faults import KINDS
-from benchmarks._storm import DEV_CLUSTER, PHASES, Storm
+from benchmarks._storm import DEV_CLUSTER, PHASES, Storm, say
 from benchmarks._trace import redone
 from benchmarks._truth import Findings, Witness, check_runs, check_settled
 from lrscale.store import Store
@@ -85,11 +83,11 @@ def main() -> None:
             store = Store((disk or folder) / "runs")
             contents = sweeps(options.runs, options.minutes, images, calm=False)
             profile = ("--profile", write_profile(folder))
-            with _pace(folder) as hurry:
+            with _surroundings(folder, store) as hurry:
                 submit(tree, contents, store.root, *profile)
                 drawn = random.Random(options.seed)
-                trace, clocks = folder / "trace", folder / "clocks"
-                storm = Storm(folder / "c", store, trace, clocks, drawn, disk, KINDS)
+                trace, nodes = folder / "trace", folder / "nodes"
+                storm = Storm(folder / "c", store, trace, nodes, drawn, disk, KINDS)
                 witness = Witness(tree, store, Findings())
                 strike(storm, witness, 60 * options.minutes)
                 hurry()
@@ -156,10 +154,10 @@ def kept(folder: Path, disk: Path, keep: str | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _pace(folder: Path) -> Iterator[Any]:
-    """Inside, jobs that are submitted take their time, and tell of it, on nodes whose clocks may be
-    wrong; their time until what is given is called."""
-    pace, trace, clocks = folder / "pace", folder / "trace", folder / "clocks"
+def _surroundings(folder: Path, store: Store) -> Iterator[Callable[[], None]]:
+    """Inside, jobs that are submitted tell how far they are, and find what is wrong with their
+    nodes. They take their time until what is given is called."""
+    pace, trace, nodes = folder / "pace", folder / "trace", folder / "nodes"
 
     def set_pace(seconds: float) -> None:
         (folder / "pace.new").write_text(str(seconds))
@@ -167,13 +165,18 @@ def _pace(folder: Path) -> Iterator[Any]:
 
     set_pace(PACE)
     trace.mkdir()
-    clocks.mkdir()
-    os.environ |= {PACE_FILE: str(pace), TRACE_DIR: str(trace), CLOCK_DIR: str(clocks)}
+    nodes.mkdir()
+    os.environ |= {PACE_FILE: str(pace), TRACE_DIR: str(trace)}
+    os.environ |= {"CHAOS_NODES": str(nodes), "CHAOS_STORE": str(store.root)}
     yield lambda: set_pace(0.0)
 
 
 def strike(storm: Storm, witness: Witness, seconds: float) -> None:
-    """Faults for so long, and a look at what is shown now and then."""
+    """Faults for so long, once there are runs at their training, and a look at what is shown now
+    and then."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not storm.in_training() and time.monotonic() < deadline:
+        time.sleep(0.5)
     deadline = time.monotonic() + seconds
     with ThreadPoolExecutor(1) as beside:
         look = beside.submit(witness.look)
@@ -209,10 +212,6 @@ def wait_for_the_queue(storm: Storm | None = None) -> bool:
         if storm is not None and not empty:
             storm.tend()
     return empty == 2
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)
 
 
 def _report(options: argparse.Namespace, storm: Storm, witness: Witness, seconds: float) -> None:

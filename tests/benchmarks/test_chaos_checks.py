@@ -65,8 +65,8 @@ def storm(calm: Store, tmp_path: Path) -> Storm:
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "slurmctld.log").touch()
     (tmp_path / "trace").mkdir()
-    store, clocks = Store(tmp_path / "runs"), tmp_path / "clocks"
-    return Storm(tmp_path, store, tmp_path / "trace", clocks, random.Random(0), None, {})
+    store, nodes = Store(tmp_path / "runs"), tmp_path / "nodes"
+    return Storm(tmp_path, store, tmp_path / "trace", nodes, random.Random(0), None, {})
 
 
 Change = Callable[[list[str]], list[str]]
@@ -257,24 +257,33 @@ TEN_SECONDS = [(float(second), 1, second) for second in range(11)]
 def test_work_done_twice(storm: Storm, resumed_from: int, seconds: list[float], late: int):
     """Looks a second apart, checkpoints two: up to four are allowed."""
     tell(storm, RUN, *TEN_SECONDS, (20.0, 2, resumed_from), (21.0, 2, resumed_from + 1))
-    twice = redone([RUN, DOOMED], storm.trace, [])
+    twice = redone([RUN, DOOMED], storm.trace, Unsaved())
     assert (twice.cut, twice.seconds, len(twice.late)) == (1, seconds, late)
 
 
 def test_work_done_twice_over_several_attempts(storm: Storm):
     """The first resumes from nothing and is killed before it has a checkpoint of its own."""
     tell(storm, RUN, *TEN_SECONDS, (20.0, 2, 8), (21.0, 2, 9), (31.0, 3, 8), (32.0, 3, 9))
-    twice = redone([RUN], storm.trace, [])
+    twice = redone([RUN], storm.trace, Unsaved())
     assert (twice.cut, twice.seconds, twice.late) == (2, [2.0, 1.0], [])
 
 
-def test_a_damaged_checkpoint_excuses_its_own_run_alone(storm: Storm):
+@pytest.mark.parametrize(("damaged", "excused"), [(8.0, 1), (15.0, 1), (25.0, 0)])
+def test_a_damaged_checkpoint_excuses_its_own_run_alone(storm: Storm, damaged: float, excused: int):
+    """Where it was damaged before the run was resumed."""
     for run in (RUN, DOOMED):
         tell(storm, run, *TEN_SECONDS, (20.0, 2, 0), (21.0, 2, 1))
-    damaged = [Unsaved(RUN, 8.0, 8.0), Unsaved(DOOMED, 15.0, 15.0)]
-    twice = redone([RUN, DOOMED], storm.trace, damaged)
-    assert (twice.cut, twice.excused, len(twice.late)) == (2, 1, 1)
-    assert redone([RUN, DOOMED], storm.trace, [Unsaved("", 9.0, 11.0)]).excused == 2
+    twice = redone([RUN, DOOMED], storm.trace, Unsaved({RUN: [damaged], DOOMED: []}))
+    assert (twice.cut, twice.excused, len(twice.late)) == (2, excused, 2 - excused)
+
+
+@pytest.mark.parametrize(("full", "excused"), [((9.0, 11.0), 2), ((11.0, 15.0), 0)])
+def test_a_full_disk_excuses_what_was_done_meanwhile(
+    storm: Storm, full: tuple[float, float], excused: int
+):
+    for run in (RUN, DOOMED):
+        tell(storm, run, *TEN_SECONDS, (20.0, 2, 0), (21.0, 2, 1))
+    assert redone([RUN, DOOMED], storm.trace, Unsaved(full=[full])).excused == excused
 
 
 def test_in_which_phase_a_run_is(storm: Storm):
