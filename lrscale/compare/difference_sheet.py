@@ -32,11 +32,12 @@ METHODS: dict[Method, str] = {
         "whatever the deviations, the interval with Satterthwaite's"
     ),
 }
+TEST_SET = " Test set ±: 95 %, from the test examples, paired by example."
 NOTE = (
     "{method}; p after Holm over the {count} comparison{s}, 5 % in all. g: Hedges' effect, in "
     "standard deviations. Better in: share of pairs of runs. Could show: the least true difference "
     "that this many seeds find four times out of five. A difference that cannot be shown is not "
-    "shown to be none. Test set ±: 95 %, from the test examples, paired by example."
+    "shown to be none."
 )
 
 
@@ -92,7 +93,7 @@ def _sheet(
     return Sheet(
         "differences",
         f"Difference in {what} to {base.label}" + (" (points)" if is_share(what) else ""),
-        NOTE.format(method=_capital(METHODS[method]), count=len(results), s=s) + shared,
+        NOTE.format(method=_capital(METHODS[method]), count=len(results), s=s) + TEST_SET + shared,
         [*headers, "test set ±", *(["rank test p"] if ranked else [])],
         [_cells(line, is_share(what), ranked) for line in lines],
         pd.DataFrame(lines).assign(baseline=base.label, test=method),

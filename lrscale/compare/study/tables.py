@@ -9,7 +9,7 @@ import pandas as pd
 
 from lrscale.compare.aggregate import sort_key
 from lrscale.compare.comparison import Comparison, compare, plain, tables
-from lrscale.compare.difference_sheet import difference_sheets
+from lrscale.compare.difference_sheet import TEST_SET, difference_sheets
 from lrscale.compare.gd_runs import spread
 from lrscale.compare.provenance import selection_rule, words
 from lrscale.compare.render.cells import cells, short_names, statistic_cell, value_cell
@@ -97,8 +97,10 @@ def _doubts(warnings: Sequence[str]) -> list[str]:
 
 
 def _differences(spec: TableSpec, c: Comparison) -> list[Table]:
-    sheets = difference_sheets(c, lambda sample: None)
-    return [_filled(s.headers, s.rows, f"{s.title}. {s.note}", spec.sweep) for s in sheets]
+    sheets = difference_sheets(c, lambda sample: None)  # no answers ship, so no test set ± either
+    notes = [f"{sheet.title}. {sheet.note.replace(TEST_SET, '')}" for sheet in sheets]
+    filled = zip(sheets, notes, strict=True)
+    return [_filled(sheet.headers, sheet.rows, note, spec.sweep) for sheet, note in filled]
 
 
 def _groups(spec: TableSpec, runs: pd.DataFrame) -> Table:

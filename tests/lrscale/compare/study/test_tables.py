@@ -66,6 +66,7 @@ def test_the_difference_to_the_baseline() -> None:
     made = only(TableSpec("differences", "s"), runs())
     assert made.rows[0][:2] == ["sgd", "+9.00"]
     assert "test set ±" not in made.headers  # nothing stands in it: the answers do not ship
+    assert "Test set ±" not in made.note
 
 
 @pytest.mark.parametrize(
