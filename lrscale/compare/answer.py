@@ -81,14 +81,21 @@ def _differences(sheet: Sheet, percent: bool) -> Iterator[str]:
     if hidden:
         none = "None" if shown else f"{what}: none"
         least = [line["detectable"] for line in hidden if pd.notna(line["detectable"])]
-        ends = dict.fromkeys(texts([min(least), max(least)], percent)) if least else {}
-        limit = f": to be found four times out of five it has to be {' to '.join(ends)} or more"
         yield (
             f"{none} can be shown for {_listed([line['arm'] for line in hidden])}, which is not to "
-            f"say that there is none{limit if ends else ''}."
+            f"say that there is none{_limit(least, percent)}."
         )
     if untested:
         yield f"Without a test: {', '.join(untested)}."
+
+
+def _limit(least: Sequence[float], percent: bool) -> str:
+    """What would have been found, by the least such differences of some arms."""
+    possible = [value for value in least if not percent or value <= 1]
+    if not possible:
+        return ": with so few seeds no difference would be found" if least else ""
+    ends = dict.fromkeys(texts([min(possible), max(possible)], percent))
+    return f": to be found four times out of five it has to be {' to '.join(ends)} or more"
 
 
 def _shown(line: Mapping[Any, Any], percent: bool) -> str:

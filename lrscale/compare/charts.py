@@ -11,7 +11,7 @@ from lrscale.compare import views
 from lrscale.compare.chart_values import Chart, Series, numbers_of, scale_of, series_of
 from lrscale.compare.comparison import Comparison, plain
 from lrscale.compare.curve_charts import curve_charts
-from lrscale.compare.curves import load_groups, load_lines
+from lrscale.compare.curves import MOST, load_groups, load_lines
 from lrscale.compare.load import Metric
 from lrscale.compare.profiles import Profile
 from lrscale.compare.provenance import is_rate
@@ -105,18 +105,21 @@ def _width(good: Sensitivity) -> str:
 def _spreads(c: Comparison) -> list[Chart]:
     colours = {group: i for i, (group, _) in enumerate(load_groups(c))}  # as in the curves
     kinds = (
-        (views.over_seeds(c), c.metric.report, "Seeds at each best point"),
+        (views.over_seeds(c)[:MOST], c.metric.report, "Seeds at each best point"),
         (views.over_points(c), c.metric.select, "Every point of each search"),
     )
-    box = f"Boxes, from {views.FEW} values on: quartiles, whiskers to the ends."
     made = []
     for groups, measure, title in kinds:
         if groups:
             lost = [f"{group.label} {group.lost}" for group in groups if group.lost]
+            best = f" (best {MOST} of {len(c.groups)})" if len(c.groups) > MOST else ""
+            boxes = "Boxes: quartiles, whiskers to the ends."
+            notes = [boxes] if any(group.box for group in groups) else []
+            notes += [f"Diverged: {', '.join(lost)}."] if lost else []
             made.append({
                 "kind": "boxes",
-                "title": title,
-                "note": box + (f" Diverged: {', '.join(lost)}." if lost else ""),
+                "title": f"{title}{best}",
+                "note": " ".join(notes),
                 "y": {
                     "label": f"final {views.label_of(measure)}",
                     "scale": views.spread_scale(measure, groups),

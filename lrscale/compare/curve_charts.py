@@ -45,7 +45,7 @@ def _best(shown: Lines) -> str:
 
 
 def _epochs(last: float) -> dict[str, str]:
-    return {"label": PLACES["epoch"], "scale": "log" if last > ENTIRE else "linear"}
+    return {"label": PLACES["epoch"], "scale": "log" if last > ENTIRE else "whole"}
 
 
 def _minibatch(shown: Lines) -> Chart:
@@ -54,7 +54,8 @@ def _minibatch(shown: Lines) -> Chart:
     for line in shown.lines:
         for measure, what in LOSSES.items():
             for one in _line_series(line, measure):
-                single = {"low": None, "high": None, "dots": False, "dotted": True}
+                alone = len(one["y"]) == 1  # no line is seen there
+                single = {"low": None, "high": None, "dots": alone, "dotted": True}
                 texts = [what] * len(one["y"])
                 extra = {"texts": texts, **(single if measure == "minibatch_loss" else {})}
                 series.append({**one, "x": one["x"][:1], **extra})

@@ -168,8 +168,13 @@ def _cells(line: dict[str, Any], percent: bool, ranked: bool) -> list[str]:
     cells = [line["arm"], difference, span(ends, percent), p_text(line["p_holm"]), line["verdict"]]
     cells += [f"{v:.1f}" if (v := line["effect"]) is not None else "–"]
     cells += [f"{v:.0%}" if (v := line["better_in"]) is not None else "–"]
-    cells += [*texts([line["detectable"]], percent), *texts([line["test_error"]], percent)]
+    cells += [detectable_text(line["detectable"], percent), *texts([line["test_error"]], percent)]
     return [*cells, *([p_text(line["rank_p"])] if ranked else [])]
+
+
+def detectable_text(value: float | None, percent: bool) -> str:
+    """``2.00``; ``> 100`` where no two shares differ by so many points."""
+    return "> 100" if percent and value is not None and value > 1 else texts([value], percent)[0]
 
 
 def p_text(p: float | None) -> str:

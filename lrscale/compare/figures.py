@@ -207,4 +207,4 @@ def _epoch_axis(axes: Axes) -> None:
     if axes.dataLim.x1 > 1000:
         axes.set_xscale("log")
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -17,6 +17,8 @@ from lrscale.compare.protocol import Protocol
 # Last parts of keys that hold a learning rate.
 RATES = ("lr", "eta")
 FEW_SEEDS = 3
+MOST_TOLD = 3  # arms that have a warning of the same kind each
+MOST_NAMED = 12  # arms in one warning
 MOMENTS = {"last": "at the last step", "validation": "at the best evaluation by validation"}
 
 
@@ -187,12 +189,16 @@ def _selection(arms: pd.DataFrame, metric: Metric, final: Final | None) -> Itera
     if searched and final is None:
         yield "points were chosen and reported on the same seeds, which flatters the chosen ones"
     if len(set(sizes.values())) > 1:
-        counts = ", ".join(f"{arm} {n}" for arm, n in sorted(sizes.items()))
+        counts = _named([f"{arm} {n}" for arm, n in sorted(sizes.items())])
         yield f"unequal numbers of trials: {counts} points; more trials find better points"
-    for row in arms.to_dict("records"):
-        if row["decided_points"] < row["points"]:
-            ended = f"{row['decided_points']} of {row['points']} points"
-            yield f"{row['arm']}: provisional, only {ended} have an end for every seed"
+    open_ = arms[arms["decided_points"] < arms["points"]].to_dict("records")
+    if len(open_) > MOST_TOLD:
+        names = _named(sorted(str(row["arm"]) for row in open_))
+        yield f"provisional, not all points have an end for every seed: {names}"
+        return
+    for row in open_:
+        ended = f"{row['decided_points']} of {row['points']} points"
+        yield f"{row['arm']}: provisional, only {ended} have an end for every seed"
 
 
 def _frozen(runs: pd.DataFrame, arms: pd.DataFrame, metric: Metric, final: Final) -> Iterator[str]:
@@ -211,6 +217,23 @@ def _frozen(runs: pd.DataFrame, arms: pd.DataFrame, metric: Metric, final: Final
 
 
 def _edges(points: pd.DataFrame, arms: pd.DataFrame, keys: Sequence[str]) -> Iterator[str]:
+    """The best may lie beyond the grid; where that is so in many arms, in a sentence a key."""
+    for key, found in _on_edges(points, arms, keys).items():
+        if len(found) > MOST_TOLD:
+            yield (
+                f"the chosen {key} is on the edge of its grid in {len(found)} of {len(arms)} arms "
+                f"({_named(list(found))}): the best may lie beyond"
+            )
+        else:
+            for arm, where in found.items():
+                yield f"{arm}: the chosen {key} {where}: the best may lie beyond"
+
+
+def _on_edges(
+    points: pd.DataFrame, arms: pd.DataFrame, keys: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """For each rate the arms whose choice is an end of their grid, and which."""
+    found: dict[str, dict[str, str]] = {}
     for row in sorted(arms.to_dict("records"), key=lambda row: str(row["arm"])):
         grid = points[(points["arm"] == row["arm"]) & ~points["random"]]
         for key in keys:
@@ -220,10 +243,15 @@ def _edges(points: pd.DataFrame, arms: pd.DataFrame, keys: Sequence[str]) -> Ite
             chosen = row[f"config.{key}"]
             if len(rates) > 1 and chosen in (rates[0], rates[-1]):
                 edge = "lowest" if chosen == rates[0] else "highest"
-                yield (
-                    f"{row['arm']}: the chosen {key} {chosen:g} is the {edge} of its grid "
-                    f"({rates[0]:g} to {rates[-1]:g}): the best may lie beyond"
-                )
+                where = f"{chosen:g} is the {edge} of its grid ({rates[0]:g} to {rates[-1]:g})"
+                found.setdefault(key, {})[str(row["arm"])] = where
+    return found
+
+
+def _named(arms: Sequence[str]) -> str:
+    """The arms, or the first of them and how many more."""
+    more = len(arms) - MOST_NAMED
+    return ", ".join(arms[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _mixed(runs: pd.DataFrame) -> Iterator[str]:

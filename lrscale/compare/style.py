@@ -27,6 +27,7 @@ FORMATS = ("png", "svg")
 # Ticks of accuracies by the log of the error: close ones, and for more than 1.7 decades.
 CLOSE = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 96, 97, 98, 98.5, 99, 99.3, 99.6, 99.8, 99.9)
 WIDE = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)
+SHORT = 4  # times the least value: no axis for powers of ten
 Numbers = NDArray[np.float64]
 
 STYLE: dict[Any, Any] = {
@@ -44,6 +45,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.7,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "legend.handlelength": 3,  # for the dashes to be seen beside a marker
     "xtick.color": "#444444",
     "ytick.color": "#444444",
     "svg.hashsalt": "lrscale",  # the same figure is the same file
@@ -108,10 +110,12 @@ def scale(axes: Axes, measure: str) -> None:
 
 
 def plain_if_short(axis: Axis) -> None:
-    """Plain numbers on a log axis that spans less than two decades."""
+    """Plain numbers on a log axis that spans less than two decades, as close as on a linear one
+    where there are few powers of ten."""
     low, high = axis.get_view_interval()
     if high < 100 * low:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        close = high < SHORT * low
+        axis.set_major_locator(MaxNLocator(5) if close else LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_locator(NullLocator())
 
@@ -137,11 +141,12 @@ def ticks_between(kind: str, low: float, high: float) -> list[float]:
     """A few round values of a scale of ``TRANSFORMS``; the ends are as it transforms them."""
     if kind == "nines":
         candidates = [float(v) for v in (WIDE if high - low > 1.7 else CLOSE)]
-    elif kind == "log":
+    elif kind == "log" and high - low > np.log10(SHORT):
         subs = (1.0,) if high - low > 2 else (1.0, 2.0, 5.0)
         candidates = [float(v) for v in LogLocator(subs=subs).tick_values(10**low, 10**high)]
     else:
-        candidates = [float(v) for v in MaxNLocator(5).tick_values(low, high)]
+        ends = (10**low, 10**high) if kind == "log" else (low, high)
+        candidates = [float(v) for v in MaxNLocator(5).tick_values(*ends) if v > 0 or kind != "log"]
     places = TRANSFORMS[kind](np.array(candidates))
     room = 1e-9 * (high - low)
     return [v for v, at in zip(candidates, places, strict=True) if low - room <= at <= high + room]

@@ -51,7 +51,8 @@ def cells(table: Table, comparison: Comparison) -> tuple[list[str], list[list[st
     reported = "reported_planned" in table.rows
     headers += [*(["chosen"] if table.chosen else []), "n", *(["n reported"] if reported else [])]
     headers += [*map(_header, measures), *(() if comparison.untimed else TIMES), "runs"]
-    headers += [] if table.chosen else ["best"]
+    marked = not table.chosen and "best" in table.rows
+    headers += ["best"] if marked else []
     rows = []
     for row in table.rows.to_dict("records"):
         cell = [value_cell(row[label]) for label in table.labels]
@@ -61,7 +62,7 @@ def cells(table: Table, comparison: Comparison) -> tuple[list[str], list[list[st
         cell += [statistic_cell(row, measure) for measure in measures]
         cell += [] if comparison.untimed else [statistic_cell(row, "seconds.training"), _rate(row)]
         cell += [_states(row)]
-        cell += [] if table.chosen else ["✓" if row.get("best") else ""]
+        cell += ["✓" if row["best"] else ""] if marked else []
         rows.append(cell)
     several = len(comparison.provenance.data) > 1
     rows += [_reference_row(r, headers, measures, several) for r in comparison.references]

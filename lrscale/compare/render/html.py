@@ -29,6 +29,7 @@ from lrscale.compare.sheet import Sheet
 
 PARTS = Path(__file__).parent / "page"
 SCRIPTS = ("charts.js", "tables.js")
+BROAD = 10  # columns of a table beyond which its paper is turned
 FIRST_ROWS = 100  # of a table that stand in the page itself; the scripts bring the others
 
 
@@ -59,6 +60,7 @@ def page(
         pictures={title: _embedded(path) for title, path in pictures.items()},
         provenance=_provenance(c, made),
         first_rows=FIRST_ROWS,
+        broad=BROAD,
         css=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
         scripts=[Markup(script) for script in scripts],
         script_hashes=Markup(" ".join(map(_hash, scripts))),

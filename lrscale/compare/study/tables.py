@@ -21,7 +21,6 @@ from lrscale.errors import UserError
 
 NOTHING = ("–", "")
 RAN = "ran"
-BEYOND = ": the best may lie beyond"  # the end of a warning about the edge of a grid
 
 
 @dataclass(frozen=True)
@@ -82,18 +81,8 @@ def _best(spec: TableSpec, c: Comparison) -> Table:
     headers, rows = cells(tables(c)[0], c)
     # What a cell means stands once on the page.
     chosen = selection_rule(c.metric, c.protocol, c.final).partition(". ±")[0] + "."
-    note = " ".join([chosen, *_doubts(c.warnings)])
+    note = " ".join([chosen, *(f"Warning: {warning}." for warning in c.warnings)])
     return _filled(headers, rows, note, spec.sweep, drop=("steps/s", "runs"))
-
-
-def _doubts(warnings: Sequence[str]) -> list[str]:
-    """The warnings as sentences; those of rates on the edge of a grid, an arm each, as one."""
-    edges = [warning for warning in warnings if warning.endswith(BEYOND)]
-    found = [f"Warning: {warning}." for warning in warnings if warning not in edges]
-    if edges:
-        arms = ", ".join(dict.fromkeys(warning.partition(":")[0] for warning in edges))
-        found.append(f"Warning: the chosen rate is on the edge of its grid in {arms}{BEYOND}.")
-    return found
 
 
 def _differences(spec: TableSpec, c: Comparison) -> list[Table]:

@@ -11,6 +11,7 @@ import pytest
 
 from lrscale.compare.answer import answer
 from lrscale.compare.comparison import Comparison, compare
+from lrscale.compare.difference_sheet import detectable_text
 from lrscale.compare.load import load_runs
 from lrscale.compare.sheet import Sheet
 from lrscale.store import Store
@@ -67,6 +68,17 @@ def test_differences_by_their_verdicts(comparison: Comparison) -> None:
     ]
     (none,) = differences(comparison, *({**hidden, "arm": f"arm{i}"} for i in range(6)))
     assert none.startswith("Difference in test accuracy to sgd, in points: none can be shown for 6")
+
+
+def test_no_difference_is_of_more_than_a_hundred_points(comparison: Comparison) -> None:
+    hidden = {**TESTED, "shown": False, "detectable": 12.6}
+    (none,) = differences(comparison, hidden)
+    assert none.endswith("there is none: with so few seeds no difference would be found.")
+    (some,) = differences(comparison, hidden, {**hidden, "detectable": 0.3})
+    assert some.endswith("it has to be 30.00 or more.")
+    assert detectable_text(12.6, percent=True) == "> 100"
+    assert detectable_text(12.6, percent=False) == "12.60"
+    assert detectable_text(None, percent=True) == "–"
 
 
 def test_a_very_small_p(comparison: Comparison) -> None:

@@ -141,6 +141,19 @@ def test_warnings_about_the_search(make_sweep: MakeSweep) -> None:
     assert not warned(c, "adam: provisional")
 
 
+def test_what_is_so_in_many_arms_is_said_once(make_sweep: MakeSweep) -> None:
+    """The last rate of each grid is the best, and a run of each arm is yet to come."""
+    names = [f"arm{i:02}" for i in range(15)]
+    states = {(name, 0.01, 2): "missing" for name in names}
+    c = compared(make_sweep(rates={name: [0.01, 0.03] for name in names}, states=states))
+    listed = ", ".join(names[:12]) + " and 3 more"
+    assert [warning for warning in c.warnings if "best may lie beyond" in warning] == [
+        f"the chosen optimizer.lr is on the edge of its grid in 15 of 15 arms ({listed}): "
+        "the best may lie beyond"
+    ]
+    assert f"provisional, not all points have an end for every seed: {listed}" in c.warnings
+
+
 def test_the_edge_of_a_random_search_is_no_edge(make_sweep: MakeSweep) -> None:
     store = make_sweep(rates={"adam": [1e-4, 1e-3]})
     manifest = store.read_sweep("demo")

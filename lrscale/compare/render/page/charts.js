@@ -12,6 +12,7 @@
   const CLOSE = [0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 96, 97, 98, 98.5, 99, 99.3, 99.6, 99.8];
   const TRANSFORMS = {
     linear: (v) => v,
+    whole: (v) => v, // numbers that nothing lies between
     log: (v) => Math.log10(v),
     nines: (v) => 2 - Math.log10(Math.max(100 - v, 0.05)), // by the log of the error
   };
@@ -85,10 +86,11 @@
   function lines(svg, chart, state, width, height) {
     const shown = chart.series.filter((s) => !state.hidden.has(s.label));
     const xs = (s) => s.x[state.x];
-    const x = axis(chart.xs[state.x], shown.flatMap(xs), 58, width - 12);
     const values = shown.flatMap((s) => [...s.y, ...(s.low || []), ...(s.high || [])]);
     const y = axis(chart.y, values, height - 44, 12);
-    frame(svg, x, y, chart.xs[state.x].label, chart.y.label, width, height);
+    const left = 30 + Math.max(28, ...y.ticks.map((v) => 7 * number(v).length));
+    const x = axis(chart.xs[state.x], shown.flatMap(xs), left, width - 12);
+    frame(svg, x, y, chart.xs[state.x].label, chart.y.label, left, width, height);
     const targets = [];
     for (const s of shown) {
       const look = style(chart, s.label), px = xs(s).map(x.at), py = s.y.map(y.at);
@@ -234,11 +236,13 @@
 
   function candidates(scale, low, high) {
     if (scale === "nines") return high - low > 1.7 ? NINES : CLOSE;
+    if (scale === "log" && high - low < 0.6) return candidates("linear", 10 ** low, 10 ** high);
     if (scale === "log") {
       const decades = range(Math.floor(low), Math.ceil(high), Math.max(1, Math.ceil((high - low) / 8)));
       const digits = high - low < 1 ? [1, 2, 3, 5, 7] : high - low < 2 ? [1, 2, 5] : [1];
       return decades.flatMap((d) => digits.map((k) => k * 10 ** d));
     }
+    if (scale === "whole") return [...new Set(candidates("linear", low, high).map(Math.round))];
     const raw = (high - low) / 6, power = 10 ** Math.floor(Math.log10(raw));
     const step = power * [1, 2, 5, 10].find((k) => k * power >= raw);
     return range(Math.ceil(low / step), Math.floor(high / step), 1).map((k) => Number((k * step).toPrecision(12)));
@@ -264,12 +268,12 @@
 
   // --- what surrounds the marks
 
-  function frame(svg, x, y, xLabel, yLabel, width, height) {
-    grid(svg, x, 12, height - 44, xLabel, (58 + width) / 2, height);
+  function frame(svg, x, y, xLabel, yLabel, left, width, height) {
+    grid(svg, x, 12, height - 44, xLabel, (left + width) / 2, height);
     for (const v of y.ticks) {
       const at = y.at(v);
-      svg.append(node("line", { x1: 58, x2: width - 12, y1: at, y2: at, class: "grid" }));
-      svg.append(text(52, at + 4, number(v), "end"));
+      svg.append(node("line", { x1: left, x2: width - 12, y1: at, y2: at, class: "grid" }));
+      svg.append(text(left - 6, at + 4, number(v), "end"));
     }
     svg.append(upright(13, (height - 32) / 2, yLabel));
   }

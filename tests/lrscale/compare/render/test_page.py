@@ -192,6 +192,17 @@ def test_a_profile_tells_where_its_steps_are(
     assert tab.complaints == []
 
 
+def test_a_single_evaluation_has_one_epoch(
+    make_sweep: MakeSweep, tmp_path: Path, browser: Any
+) -> None:
+    tab = Tab(browser, report(make_sweep(epochs=1), tmp_path), *DESK)
+    figure = tab.page.locator("figure", has_text="Minibatch against end-of-epoch loss")
+    assert figure.locator("circle.dot").count() == 4  # two losses of two arms
+    ticks = figure.locator('svg.plot text[text-anchor="middle"]:not(.label)')
+    assert ticks.all_text_contents() == ["1"]
+    assert tab.complaints == []
+
+
 def test_both_losses_of_an_epoch_have_one_colour(tab: Tab) -> None:
     figure = tab.page.locator("figure", has_text="Minibatch against end-of-epoch loss")
     lines = figure.locator("polyline.line")

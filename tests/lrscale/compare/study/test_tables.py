@@ -46,7 +46,7 @@ def test_the_best_point_of_each_arm() -> None:
         ["sgd", "lr 0.1", "3", "90.00 ± 1.00", "80.00 ± 1.00"],
         ["adam", "lr 0.01", "3", "81.00 ± 1.00", "71.00 ± 1.00"],
     ]
-    assert made.note.count("is on the edge of its grid in sgd: the best may lie beyond.") == 1
+    assert made.note.count("highest of its grid (0.01 to 0.1): the best may lie beyond.") == 1
 
 
 def test_groups_show_the_spread_or_how_many() -> None:
