@@ -87,9 +87,13 @@ def test_a_cycle_is_named(tmp_path: Path) -> None:
 
 def test_the_same_file_twice_is_no_cycle(tmp_path: Path) -> None:
     path = write(
-        tmp_path, a="include: [b.yaml, c.yaml]", b="include: d.yaml", c="include: d.yaml", d="{}"
+        tmp_path,
+        a="include: [b.yaml, c.yaml]",
+        b="include: d.yaml",
+        c="include: d.yaml",
+        d="seeds: 2",
     )
-    read(path)
+    assert read(path).text == {"seeds": 2}
 
 
 def test_doubling_includes_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -13,10 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sweep_strategies import ARGUMENTS, SWEEPS, VALUES
 
-from launch.overrides import arguments as parsed
-from launch.overrides import override
 from launch.sweep import expand, read
-from launch.sweep_file import load
 from lrscale.errors import UserError
 
 relaxed = settings(
@@ -27,8 +23,21 @@ relaxed = settings(
 
 
 def attempt(path: Path, arguments: list[str]) -> None:
-    with contextlib.suppress(UserError):
-        json.dumps([vars(run) for run in expand(read(path, arguments))])
+    """Either runs, which JSON holds as they are, or an error that says where."""
+    runs, error = expanded(path, arguments)
+    if error:
+        assert str(path) in error or "command line" in error
+    else:
+        assert runs
+        assert json.loads(json.dumps(runs, allow_nan=False)) == runs
+
+
+def expanded(path: Path, arguments: list[str]) -> tuple[list[dict[str, Any]], str]:
+    """The runs, or what is said of a mistake."""
+    try:
+        return [vars(run) for run in expand(read(path, arguments))], ""
+    except UserError as error:
+        return [], str(error)
 
 
 @relaxed
@@ -52,8 +61,6 @@ def test_text(tmp_path: Path, content: bytes) -> None:
 def test_arguments(tmp_path: Path, arguments: list[str]) -> None:
     path = tmp_path / "s.yaml"
     path.write_text("run: {a: 1}\narms: {x: {grid: {a: [1, 2]}}, y: {}}\nseeds: 2")
-    with contextlib.suppress(UserError):
-        override(load(str(path)), parsed(arguments))
     attempt(path, arguments)
 
 

@@ -79,7 +79,9 @@ def test_killed_node_goes_down_and_comes_back(slurm):
     slurm.kill_node("127.0.0.4")
     slurm.wait_until(lambda: "127.0.0.4" not in _alive(slurm), 5, "killed")
     slurm.start_node("127.0.0.4")
-    slurm.run("srun", "-w", "127.0.0.4", "true")
+    done = slurm.run("srun", "-w", "127.0.0.4", "bash", "-c", "echo $SLURMD_NODENAME")
+    assert done.stdout == "127.0.0.4\n"
+    assert "127.0.0.4" in _alive(slurm)
 
 
 def _alive(slurm) -> str:
@@ -135,3 +137,4 @@ def test_cluster_goes_when_the_session_is_killed(slurm, tmp_path, wait_until):
         session.wait()
     state = Path((tmp_path / "state_dir").read_text())
     wait_until(lambda: not state.exists(), 30)
+    assert dev_cluster("status", state).returncode == 3

@@ -28,14 +28,16 @@ def test_gpus_that_were_allotted_and_torch_cannot_see(
     monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=f"{name}={value}.*sees none.*device: cpu"):
         runs.here(runs.new(TINY))
-    runs.here(runs.new(TINY | {"device": "cpu"}))
+    assert runs.once(runs.new(TINY | {"device": "cpu"})).state == "done"
 
 
 @without_gpu
 @pytest.mark.parametrize("value", ["", "-1", "NoDevFiles"])
 def test_no_gpu_was_allotted(runs: Runs, monkeypatch: pytest.MonkeyPatch, value: str):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-    runs.here(runs.new(TINY))
+    run = runs.new(TINY)
+    assert runs.once(run).state == "done"
+    assert (run.summary() or {})["device"] == "cpu"
 
 
 @without_gpu
