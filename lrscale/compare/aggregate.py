@@ -136,17 +136,25 @@ def select(
     columns: ``points`` of the group and ``decided_points`` (every seed finished or diverged),
     ``selected`` (False where no point has a value to be chosen by) and the group's counted states.
     """
+    # Points have dozens of columns: only those that decide are looked at in all of them.
+    deciding = {f"metrics.{metric.select}.{part}" for part in PARTS}
+    deciding |= {"arm", "point", "planned", *COUNTED, *by}
+    narrow = table[[column for column in table if column in deciding]]
     found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for record in map(_record, table.to_dict("records")):
-        found.setdefault(tuple(sort_key(record[column]) for column in by), []).append(record)
-    rows = []
+    for place, row in enumerate(map(_record, narrow.to_dict("records"))):
+        key = tuple(sort_key(row[column]) for column in by)
+        found.setdefault(key, []).append(row | {"place": place})
+    chosen, more = [], []
     for group in found.values():
         ordered = sorted(group, key=lambda r: _rank(r, metric))
         ordered.sort(key=lambda r: (r["arm"], r["point"]) not in frozen)  # stable
         sums = {state: sum(int(row[state]) for row in group) for state in COUNTED}
         decided = sum(row["done"] + row["diverged"] == row["planned"] for row in ordered)
         best = {"points": len(ordered), "decided_points": decided}
-        rows.append(ordered[0] | sums | best | {"selected": _tier(ordered[0], metric) < 3})
+        chosen.append(ordered[0]["place"])
+        more.append(sums | best | {"selected": _tier(ordered[0], metric) < 3})
+    whole = map(_record, table.iloc[chosen].to_dict("records"))
+    rows = [row | others for row, others in zip(whole, more, strict=True)]
     rows.sort(key=lambda row: _rank(row, metric))
     return _frame(rows)
 

@@ -86,7 +86,7 @@ def load_groups(comparison: Comparison, most: int | None = MOST) -> list[tuple[s
     those that figures show."""
     c = comparison
     places: dict[tuple[Any, ...], list[int]] = {}
-    for i, point in enumerate(c.points.to_dict("records")):
+    for i, point in enumerate(c.points[c.by].to_dict("records")):
         places.setdefault(tuple(_name(point, c.by)), []).append(i)
     best = sorted(c.groups.iloc[:most].to_dict("records"), key=lambda row: _name(row, c.by))
     return [(place(row, c.by), c.points.iloc[places[tuple(_name(row, c.by))]]) for row in best]

@@ -291,7 +291,8 @@ def _quick(runs: pd.DataFrame) -> int:
 
 
 def _distinct(runs: pd.DataFrame, column: str) -> list[str]:
-    return sorted({str(v) for v in _column(runs, column) if pd.notna(v) and v != ""})
+    found = runs[column].dropna().unique() if column in runs else ()
+    return sorted({str(value) for value in found} - {""})
 
 
 def _column(runs: pd.DataFrame, column: str) -> list[Any]:

@@ -14,7 +14,6 @@ from lrscale.compare.comparison import Comparison, plain
 from lrscale.compare.curves import load_groups
 from lrscale.compare.provenance import is_rate
 from lrscale.compare.sensitivity import TOLERANCE, at_best, rates_of, sensitivity
-from lrscale.compare.sensitivity_sheet import sensitivity_sheet
 from lrscale.compare.style import legend, looks, plain_if_short, scale
 from lrscale.compare.views import label_of, unit_of
 
@@ -32,26 +31,26 @@ def rate_figure(comparison: Comparison) -> Figure | None:
         return None
     figure = Figure(figsize=(5.4 * len(rates) + 1.0, 4.6), layout="constrained")
     panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
-    groups = load_groups(c)
+    groups, broad = load_groups(c), False
     for axes, rate in zip(panels, rates, strict=True):
         for (label, points), look in zip(groups, looks(len(groups), False), strict=True):
             best = at_best(points, rate, c.metric)
             if len(best):
-                _draw_rates(axes, best, rate, measure, {**look, "label": label}, c)
+                broad |= _draw_rates(axes, best, rate, measure, {**look, "label": label}, c)
         axes.set_xscale("log")
         plain_if_short(axes.xaxis)
         axes.set_xlabel(f"{plain(rate)} (log scale)")
     scale(panels[0], plain(measure))
     panels[0].set_ylabel(f"final {label_of(measure)}")
-    legend(figure, _marks(c, measure, sensitivity_sheet(c) is not None))
+    legend(figure, _marks(c, measure, broad))
     return figure
 
 
 def _draw_rates(
     axes: Axes, part: pd.DataFrame, rate: str, measure: str, look: Look, c: Comparison
-) -> None:
+) -> bool:
     """Filled: mean and range, all seeds finished. Hollow: median, some did not. Cross: some
-    diverged. Broad: the rates within the tolerance of the best."""
+    diverged. Broad: the rates within the tolerance of the best; whether there are such."""
     unit = unit_of(measure)
     mean, low, high = (unit * part[f"{measure}.{p}"].astype(float) for p in ("mean", "min", "max"))
     grid = not part["random"].any()
@@ -63,10 +62,11 @@ def _draw_rates(
     hollow = {"color": look["color"], "markerfacecolor": "white", "linestyle": "none"}
     axes.plot(part[rate], unit * median, marker="o", markersize=5.5, **hollow)
     good = sensitivity(rates_of(part, rate, c.metric), c.metric.direction) if grid else None
-    if good is not None and good.best.mean is not None:
-        height = unit * good.best.mean
-        axes.plot([good.low, good.high], [height, height], color=look["color"], **BROAD)
+    best = good.best.mean if good is not None else None
+    if good is not None and best is not None:
+        axes.plot([good.low, good.high], [unit * best] * 2, color=look["color"], **BROAD)
     _mark_lost(axes, part[rate][part[f"{measure}.diverged"] > 0], look, c)
+    return best is not None
 
 
 def _mark_lost(axes: Axes, rates: pd.Series[float], look: Look, c: Comparison) -> None:

@@ -94,7 +94,7 @@ def sensitivity(rates: Sequence[Rate], direction: Direction) -> Sensitivity | No
 def at_best(points: pd.DataFrame, rate: str, metric: Metric) -> pd.DataFrame:
     """A row for each value of the column ``rate``, ascending: its best point by validation, where
     the other keys are at their best."""
-    rated = points[[sort_key(value)[0] == 0 for value in points[rate]]]
+    rated = points.loc[[sort_key(value)[0] == 0 for value in points[rate]]]
     best: pd.DataFrame = select(rated, [rate], metric).sort_values(rate) if len(rated) else rated
     return best
 
@@ -102,14 +102,10 @@ def at_best(points: pd.DataFrame, rate: str, metric: Metric) -> pd.DataFrame:
 def rates_of(best: pd.DataFrame, rate: str, metric: Metric) -> list[Rate]:
     """What came of each rate, from ``at_best``."""
     measure = f"metrics.{metric.select}"
+    columns = [rate, f"{measure}.mean", f"{measure}.diverged", "planned"]
     return [
-        Rate(
-            value=float(row[rate]),
-            mean=None if pd.isna(mean := row[f"{measure}.mean"]) else float(mean),
-            diverged=int(row[f"{measure}.diverged"]),
-            planned=int(row["planned"]),
-        )
-        for row in best.to_dict("records")
+        Rate(float(value), None if pd.isna(mean) else float(mean), int(diverged), int(planned))
+        for value, mean, diverged, planned in zip(*(best[name] for name in columns), strict=True)
     ]
 
 

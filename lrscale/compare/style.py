@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -23,7 +26,6 @@ from lrscale.files import write_bytes
 # Okabe and Ito (2008), without its yellow, which is too faint for a line on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)))
-FORMATS = ("png", "svg")
 # Ticks of accuracies by the log of the error: close ones, and for more than 1.7 decades.
 CLOSE = (0, 20, 40, 60, 70, 80, 85, 90, 92, 94, 96, 97, 98, 98.5, 99, 99.3, 99.6, 99.8, 99.9)
 WIDE = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)
@@ -66,13 +68,20 @@ def looks(count: int, ordered: bool) -> list[dict[str, Any]]:
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write ``name.png`` and ``name.svg``; the paths."""
-    paths = [folder / f"{name}.{suffix}" for suffix in FORMATS]
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # what was laid out once need not be for every format
-    for path in paths:
-        metadata = {"Date": None} if path.suffix == ".svg" else None
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine("none")  # what was laid out once need not be for every format
+    figure.set(dpi=150, facecolor="white")
+    # By the canvases' own methods: savefig draws all of it a second time for each format.
+    printers: dict[str, Callable[[io.BytesIO], None]] = {
+        "png": FigureCanvasAgg(figure).print_png,
+        "svg": partial(FigureCanvasSVG(figure).print_svg, metadata={"Date": None}),
+    }
+    paths = [folder / f"{name}.{suffix}" for suffix in printers]
+    for path, printed in zip(paths, printers.values(), strict=True):
         drawn = io.BytesIO()
-        figure.savefig(drawn, format=path.suffix[1:], dpi=150, facecolor="white", metadata=metadata)
+        printed(drawn)
         write_bytes(path, drawn.getvalue())
     return paths
 

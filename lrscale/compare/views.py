@@ -158,7 +158,8 @@ def over_points(c: Comparison) -> list[Spread]:
     for group, points in load_groups(c):
         if len(points) >= FEW:
             keys = [f"config.{key}" for key in varied_within(points, c.keys)]
-            rows = points.to_dict("records")
+            parts = [f"{measure}.{part}" for part in ("mean", "median", "diverged")]
+            rows = points[[*keys, *parts]].to_dict("records")
             values = [_middle(row, measure, lost=np.inf) for row in rows]
             made.append(_spread(group, values, [point_text(row, keys) for row in rows]))
     return made if any(spread.values for spread in made) else []

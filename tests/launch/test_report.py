@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import io
 import json
 import subprocess
@@ -108,6 +109,7 @@ def test_mistakes_end_with_2_and_say_what_would_be_right(
     store = make_sweep(rates={"sgd": [0.1]}, seeds=[0])
     assert report.main([*arguments, "--runs", str(store.root)]) == 2
     assert message in capsys.readouterr().err
+    assert gc.isenabled()  # which is off while a report is made
 
 
 def test_torch_is_not_imported(make_sweep: MakeSweep) -> None:
