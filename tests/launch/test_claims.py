@@ -18,13 +18,6 @@ from lrscale.run_state import State
 from lrscale.store import Store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "store")
-    made.create()
-    return made
-
-
 def array(name: str, elements: list[list[str]], job_id: str | None, **more: Any) -> dict[str, Any]:
     return {
         "name": name,

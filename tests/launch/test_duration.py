@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +14,6 @@ from lrscale.store import Store
 MLP = {"workload": "digits_mlp", "epochs": 10}
 GD = {"workload": "gd", "epochs": 1000}
 CPU, GPU = ("cpu", 1), ("cuda", 1)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "runs")
-    made.create()
-    return made
 
 
 def run(raw: dict[str, Any]) -> Run:

@@ -15,10 +15,8 @@ import sys
 import termios
 import time
 from collections.abc import Callable
-from pathlib import Path
 from threading import Thread
 
-import pytest
 from local_launcher import SLEEP, LocalLauncher
 from rich.console import Console
 
@@ -29,13 +27,6 @@ from lrscale.store import Store
 WaitUntil = Callable[..., None]
 LABELS = {"a" * 20: "adam, seed 0", "b" * 20: "sgd, seed 0", "c" * 20: "sgd, seed 1"}
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "runs")
-    made.create()
-    return made
 
 
 def console(terminal: bool) -> tuple[Console, io.StringIO]:

@@ -56,13 +56,6 @@ def repository(plain: Path) -> Path:
     return plain
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "store")
-    made.create()
-    return made
-
-
 def test_a_snapshot_holds_what_is_committed_and_what_is_not(repository: Path) -> None:
     write(repository, {"lrscale/train/loop.py": "step = 2\n", "lrscale/optim/new.py": "new\n"})
     write(repository, {"ignored/a.py": "", "x.log": "", ".env": "SECRET=1", "setup.cfg": "x"})

@@ -26,6 +26,14 @@ HARDWARE = {"cpu": "AMD EPYC", "gpu": None}
 
 
 @pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty run store."""
+    made = Store(tmp_path / "runs")
+    made.create()
+    return made
+
+
+@pytest.fixture
 def make_sweep(tmp_path: Path) -> MakeSweep:
     """A store with one sweep whose runs look as if they had been trained.
 
