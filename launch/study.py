@@ -217,7 +217,8 @@ def _unfinished(work: Work, store: Store, command: str, backend: Sequence[str]) 
     if code := submit.main([*argv, *backend]):
         return f"`submit.py {command}` ended with exit code {code}"
     left = len(summary.unfinished(store, request.checked.runs))
-    return f"{left:,} runs are queued or under way, and once they have ended" if left else ""
+    queued = f"{left:,} runs are queued or under way; the same command goes on once they have ended"
+    return queued if left else ""
 
 
 def _take(work: Work, store: Store, keys: Sequence[str], console: Console) -> None:
