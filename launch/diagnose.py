@@ -93,8 +93,13 @@ RULES = (
         _HOST_OOM_ADVICE,
     ),
     Rule(
-        "disk full or quota",
-        re.compile(r"No space left on device|[Qq]uota exceeded|\[Errno (28|122)\]|File too large"),
+        "quota",
+        re.compile(r"[Qq]uota exceeded|\[Errno 122\]"),
+        "room within it (quota -s shows it, launch/clean.py makes some), or --runs DIR elsewhere",
+    ),
+    Rule(
+        "disk full",
+        re.compile(r"No space left on device|\[Errno 28\]|File too large"),
         "room on the disk, or another store with --runs DIR",
     ),
     Rule(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from lrscale import checkpoint
 from lrscale.control import Control, Request, Stopped, StopReason
@@ -18,6 +18,7 @@ from lrscale.run_dir import RunDir
 from lrscale.run_state import FINISHED, RunState, next_state
 
 Record = Mapping[str, Any]
+T = TypeVar("T")
 
 SHARE = 0.02  # of the time, at most, goes into checkpoints
 
@@ -89,6 +90,7 @@ class Attempt:
         evaluated: the step of it; −1 for none.
 
     Raises:
+        Stopped: asked to, by a person or a signal, while there was no room to claim the run.
         Superseded: by every method that writes, once a later attempt has claimed the run.
     """
 
@@ -112,7 +114,7 @@ class Attempt:
 
     def _claim(self, recorded: Callable[[Sequence[Record]], int]) -> Found:
         run_dir, control = self._run_dir, self._control
-        number = once_there_is_room(run_dir.begin, lambda: control.stop is not None)
+        number = self._with_room(run_dir.begin)
         before = run_dir.metrics()
         step, saved = checkpoint.load(run_dir.path, up_to=recorded(before)) or (0, None)
         evaluations = [r for r in before if r["kind"] == "epoch" and r["step"] <= step]
@@ -224,9 +226,9 @@ class Attempt:
         self._with_room(lambda: self._run_dir.finish(ended, summary, predictions))
         checkpoint.remove(self._run_dir.path)
 
-    def _with_room(self, write: Callable[[], None]) -> None:
+    def _with_room(self, write: Callable[[], T]) -> T:
         try:
-            once_there_is_room(write, self._heed_requests)
+            return once_there_is_room(write, self._heed_requests)
         except OSError as error:
             if is_full(error) and self._control.stop is not None:
                 raise Stopped(self._control.stop) from error

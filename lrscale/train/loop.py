@@ -40,14 +40,17 @@ def run(config: TrainConfig, run_dir: RunDir, control: Control) -> Outcome:
     """
     clock = Clock()
     with Runtime(config) as runtime:
-        attempt = Attempt(
-            run_dir,
-            control,
-            config.checkpoint_minutes,
-            _recorded,
-            writes=runtime.rank == 0,
-            share=runtime.share,
-        )
+        try:
+            attempt = Attempt(
+                run_dir,
+                control,
+                config.checkpoint_minutes,
+                _recorded,
+                writes=runtime.rank == 0,
+                share=runtime.share,
+            )
+        except Stopped as stopped:
+            return Outcome("stopped", 0, stopped.reason)
         task = build(config, runtime)
         return Trainer(config, task, attempt, control, clock).run()
 

@@ -56,8 +56,8 @@ def traceback(last: str) -> str:
         ("RuntimeError: DataLoader worker (pid 4242) is killed by signal: Killed.", "host OOM"),
         ("terminate called after throwing an instance of 'std::bad_alloc'", "host OOM"),
         ("OSError: [Errno 12] Cannot allocate memory", "host OOM"),
-        ("OSError: [Errno 28] No space left on device", "disk full or quota"),
-        ("OSError: [Errno 122] Disk quota exceeded: '/home/a/runs/x'", "disk full or quota"),
+        ("OSError: [Errno 28] No space left on device", "disk full"),
+        ("OSError: [Errno 122] Disk quota exceeded: '/home/a/runs/x'", "quota"),
         ("ModuleNotFoundError: No module named 'torchvision'", "import error"),
         ("ImportError: libcudnn.so.9: cannot open shared object file: No such file or directory",
          "import error"),
@@ -107,7 +107,7 @@ def test_errors_made_here(tmp_path: Path) -> None:
         "host OOM": [lambda: torch.empty(10**17), lambda: np.empty(10**17), lambda: "x" * 10**18],
         "import error": [lambda: importlib.import_module("no_such_module")],
         "data missing": [(tmp_path / "none").read_text],
-        "disk full or quota": [lambda: full.write("too much\n")],
+        "disk full": [lambda: full.write("too much\n")],
     }
     for kind, actions in made.items():
         for action in actions:

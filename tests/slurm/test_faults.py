@@ -275,7 +275,7 @@ def test_why_each_failed(planted):
         "memory": "host OOM",
         "import": "import error",
         "data": "data missing",
-        "disk": "disk full or quota",
+        "disk": "disk full",
     }
     arms = {how: {"optimizer": {"name": "failing", "lr": 0.1, "how": how}} for how in kinds}
     arms["diverging"] = {"optimizer": {"name": "sgd", "lr": 1e30}}
