@@ -12,6 +12,9 @@ from hypothesis import settings
 # Before anything, these plugins among it, imports torch: two cores have two workers at times, and
 # sums over another number of threads differ in the last digit.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Other processes see a file that is on no disk yet, and no test pulls the plug: waiting for disks
+# is most of what it takes to lay out a sweep of finished runs.
+os.fsync = lambda _: None  # type: ignore[assignment]
 
 pytest_plugins = ("browser", "finished_sweep", "local_launcher", "slurm_cluster", "wandb_stand_in")
 
