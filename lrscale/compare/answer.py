@@ -26,7 +26,7 @@ def answer(comparison: Comparison) -> list[str]:
     the baseline can be shown, who reaches the target first, and who does over all workloads."""
     c, chosen = comparison, [row for row in comparison.groups.to_dict("records") if row["selected"]]
     if not chosen:
-        return ["No run has come to a result yet."]
+        return [_no_result(c.runs)]
     scopes = {sample.label: sample.scope for sample in samples(c)}
     best: dict[tuple[str, str], str] = {}
     for row in chosen:  # in order of their worth
@@ -42,6 +42,12 @@ def answer(comparison: Comparison) -> list[str]:
         elif sheet.name == "profiles":
             said.append(_profile(sheet))
     return said
+
+
+def _no_result(runs: pd.DataFrame) -> str:
+    """``None of 15 runs has a result: 12 diverged, 3 missing.``"""
+    counts = [f"{n} {state}" for state, n in sorted(runs["state"].value_counts().items())]
+    return f"None of {len(runs)} runs has a result: {', '.join(counts)}."
 
 
 def _best(row: Mapping[Any, Any], groups: int, c: Comparison) -> str:

@@ -47,7 +47,7 @@ def _sensitivity(c: Comparison) -> list[Chart]:
             series += _rates(group, best, rate, c.metric)
             gone = best[best[f"{measure}.diverged"] > 0].to_dict("records")
             lost += [f"{group} at {row[rate]:g} ({row[f'{measure}.diverged']})" for row in gone]
-        if series:
+        if any(value is not None for one in series for value in one["y"]):
             gone_text = f" Diverged seeds: {', '.join(lost)}." if lost else ""
             made.append({
                 "kind": "lines",

@@ -27,7 +27,7 @@ from lrscale.compare.profile_figure import profile_figure
 from lrscale.compare.provenance import seeds_text
 from lrscale.compare.rate_figure import rate_figure
 from lrscale.compare.searches import searches
-from lrscale.compare.style import STYLE, legend, looks, save, scale, title
+from lrscale.compare.style import STYLE, legend, literal, looks, save, scale, title
 from lrscale.compare.views import (
     FEW,
     heat_maps,
@@ -72,6 +72,7 @@ def draw(store: Store, comparison: Comparison, folder: Path) -> dict[str, list[P
                 best = f" (best {MOST} of {one.total})" if one.total > MOST else ""
                 what = f"{comparison.sweep}: {one.title.lower()}{best}"
                 title(one.figure, what, data, one.over)
+                literal(one.figure)
                 made[one.title] = save(one.figure, folder, one.name)
     return made
 

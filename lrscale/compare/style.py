@@ -17,7 +17,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.text import Text
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
 from numpy.typing import NDArray
 
 from lrscale.compare.load import is_share
@@ -86,6 +94,20 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
+def literal(figure: Figure) -> None:
+    """Names are no formulas, whatever dollars they hold; powers of ten on axes stay such."""
+    powers = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        if isinstance(axis.get_major_formatter(), LogFormatter)
+        for label in axis.get_ticklabels(which="both")
+    }
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text not in powers:
+            text.set_parse_math(False)
+
+
 def title(figure: Figure, *lines: str) -> None:
     """What is shown, of which data, over which seeds."""
     letters = int(12 * figure.get_size_inches()[0])  # that a line of this size has room for
@@ -112,7 +134,7 @@ def scale(axes: Axes, measure: str) -> None:
         low, high = nines(np.array(axes.get_ylim()))
         axes.yaxis.set_major_locator(FixedLocator(WIDE if high - low > 1.7 else CLOSE))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    if not measure.endswith("loss"):
+    if not measure.endswith("loss") or not np.isfinite(axes.dataLim.minposy):  # or nothing is drawn
         return
     axes.set_yscale("log")
     plain_if_short(axes.yaxis)

@@ -48,6 +48,14 @@ def to_target(c: Comparison, *lines: dict[str, Any]) -> list[str]:
     return said(c, "time_to_target", "Steps and time to 90 %, the median of sgd", *lines)
 
 
+def test_why_there_is_no_result(make_sweep: MakeSweep) -> None:
+    states = {("sgd", 0.1, 0): "diverged", ("sgd", 0.1, 1): "missing", ("sgd", 0.1, 2): "diverged"}
+    store = make_sweep({"sgd": [0.1]}, states=states)
+    manifest = store.read_sweep("demo")
+    c = compare(load_runs(store, manifest), manifest)
+    assert answer(c) == ["None of 3 runs has a result: 2 diverged, 1 missing."]
+
+
 def test_differences_by_their_verdicts(comparison: Comparison) -> None:
     hidden = {**TESTED, "shown": False, "verdict": "cannot be shown with 3 seeds"}
     worse = {"verdict": "worse", "difference": -0.04, "interval_low": -0.06, "interval_high": -0.02}

@@ -160,6 +160,23 @@ def test_curves_against_time_where_times_can_be_compared(make_sweep: MakeSweep) 
     assert [x["label"] for x in charts(store, c)[0]["xs"]] == ["epoch", "training time (s)"]
 
 
+def test_names_are_no_formulas(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    name = r"\$5 or $\frac$"
+    store = make_sweep(rates={name: [0.01, 0.1], "sgd": [0.1]}, seeds=[0, 1])
+    made = draw(store, compared(store), tmp_path)
+    drawn = made["Learning-rate sensitivity"][-1].read_text(encoding="utf-8")
+    assert f"<!-- {name} -->" in drawn
+
+
+def test_all_may_have_diverged(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    states = {("sgd", rate, 0): "diverged" for rate in (0.1, 1.0)}
+    store = make_sweep(rates={"sgd": [0.1, 1.0]}, seeds=[0], states=states)
+    for metric in ("loss", "accuracy"):
+        c = compared(store, metric=metric)
+        assert "Learning-rate sensitivity" in draw(store, c, tmp_path)  # the crosses
+        assert not any("Sensitivity" in chart["title"] for chart in charts(store, c))
+
+
 def test_a_profile_is_drawn_as_it_is(make_sweep: MakeSweep) -> None:
     made = profile("steps", {"a": {"x": 1.0, "y": 2.0}, "b": {"x": 3.0, "y": math.inf}})
     assert made is not None

@@ -204,7 +204,7 @@
     chart.groups.forEach((g, i) => {
       const y = 8 + ((i + 0.5) * (bottom - 8)) / chart.groups.length;
       const colour = `var(--c${g.colour % COLOURS})`;
-      svg.append(text(left - 10, y + 4, g.label, "end"));
+      svg.append(text(left - 10, y + 4, g.label.length > 22 ? `${g.label.slice(0, 21)}…` : g.label, "end"));
       if (g.box) {
         const [low, q1, median, q3, high] = g.box.map(x.at);
         svg.append(node("line", { x1: low, x2: high, y1: y, y2: y, stroke: colour }));

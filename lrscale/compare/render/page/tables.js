@@ -3,6 +3,7 @@
 // rows. A row of the runs opens that run's configuration.
 (() => {
   const FIRST = 100; // rows shown before more are asked for; as many stand in the page itself
+  const WIDE = 40; // letters that a cell has on one line
   const NOTHING = new Set(["", "–", "diverged", "none yet", "none: diverged"]);
   const collator = new Intl.Collator(undefined, { numeric: true });
 
@@ -39,6 +40,7 @@
           button.onclick = () => toggle(tr, button, i);
           td.append(button);
         } else td.textContent = cell;
+        if (cell.length > WIDE) td.className = "wide";
       });
       return tr;
     };

@@ -87,6 +87,30 @@ def test_latex_takes_names_literally() -> None:
     assert r"{[0, 1]} \\" in latex("t", "", "", ["x"], [["[0, 1]"]])
 
 
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("-1.03 … 0.49", r"$-$1.03 \dots{} 0.49"),
+        ("6.77e-26 ± 5.1e-27", r"$6.77\times10^{-26}$ $\pm$ $5.1\times10^{-27}$"),
+        ("1e-05–2e+06", r"$1\times10^{-5}$--$2\times10^{6}$"),
+        ("93.2–94.4", "93.2--94.4"),
+        ("submit.py --final", "submit.py -{}-final"),
+        ("adam-2, cosine-1e-3, 2026-11-26", "adam-2, cosine-1e-3, 2026-11-26"),
+        ("β 0.9", r"$\beta$ 0.9"),
+    ],
+)
+def test_latex_has_true_minus_signs_and_powers(text: str, printed: str) -> None:
+    assert escape(text) == printed
+
+
+def test_a_broad_latex_table_lies_on_its_side() -> None:
+    headers = [f"h{i}" for i in range(11)]
+    made = latex("t", "T", "N", headers, [headers])
+    assert made.startswith("% \\usepackage{booktabs,amssymb,graphicx,rotating}\n")
+    assert made.count("{sidewaystable}") == 2
+    assert "sideways" not in latex("t", "T", "N", headers[1:], [headers[1:]])
+
+
 def test_terminal_output_into_a_pipe_is_plain(comparison: Comparison) -> None:
     file = io.StringIO()
     console = Console(file=file, width=200, markup=False)
