@@ -54,5 +54,12 @@ def test_files_that_documents_name_exist(document):
     assert not missing, f"{document.name} names files that do not exist: {', '.join(missing)}"
 
 
+def test_the_architecture_names_every_module():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {Path(name).name for name in re.findall(r"`([\w/]+\.py)`", text)}
+    modules = {path.name for path in [*ROOT.glob("launch/*.py"), *ROOT.glob("lrscale/*.py")]}
+    assert modules - {"__init__.py"} - named == set()
+
+
 def _an_example(path: str) -> bool:
     return Path(path).stem in {"x", "mine", "mysite"}

@@ -13,14 +13,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrscale.theory.kernels import compiled
 
 LINEAR, TANH, RELU, SIGMOID = range(4)
 CODES = {"linear": LINEAR, "tanh": TANH, "relu": RELU, "sigmoid": SIGMOID}
-
-Matrix = NDArray[Any]
 
 _LOG2_E = 1 / math.log(2)
 _LN2_HIGH = 6.93147180369123816490e-01  # ln 2 = high + low; k · high is exact for |k| < 2^20
