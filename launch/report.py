@@ -10,7 +10,9 @@ import contextlib
 import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ from lrscale.errors import UserError, did_you_mean
 from lrscale.files import make_folder, write_text
 from lrscale.store import Store
 
-Figures = Mapping[str, Sequence[Path]]  # title to files, PNG first
+Figures = Callable[[], Mapping[str, Sequence[Path]]]  # title to files, PNG first, once drawn
 Writer = Callable[[Comparison, Sequence[Sheet], Figures], dict[str, str]]
 
 EXAMPLE = "python launch/report.py quickstart --by optimizer.name --format terminal,csv"
@@ -141,24 +143,31 @@ def write(
         make_folder(folder)
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; choose another with --output DIR") from None
-    figures: dict[str, list[Path]] = {}
-    if "figures" in wanted:
-        from lrscale.compare.figures import draw  # matplotlib takes a second to import
+    # Figures take as long as all the rest: they are drawn in a process beside this one.
+    with ProcessPoolExecutor(1, get_context("fork")) as beside:
+        figures: Figures = dict
+        if "figures" in wanted:
+            figures = beside.submit(_draw, store, comparison, folder).result
+        texts: dict[str, str] = {}
+        if "html" in wanted:
+            # Theory's figures are its own, and do not answer the pointer.
+            pictures = {t: p[-1] for t, p in figures().items()} if is_gd(comparison.runs) else {}
+            now = datetime.now().astimezone()
+            drawn = charts(store, comparison)
+            texts["report.html"] = page(comparison, made, drawn, pictures, now)
+        for name, writer in WRITERS.items():
+            if name in wanted:
+                texts |= writer(comparison, made, figures)
+        for name, text in texts.items():
+            write_text(folder / name, text)
+        drawings = [path for paths in figures().values() for path in paths]
+    return [*(folder / name for name in texts), *drawings]
 
-        figures = draw(store, comparison, folder)
-    texts: dict[str, str] = {}
-    if "html" in wanted:
-        # Theory's figures are its own, and do not answer the pointer.
-        pictures = {t: p[-1] for t, p in figures.items()} if is_gd(comparison.runs) else {}
-        now = datetime.now().astimezone()
-        drawn = charts(store, comparison)
-        texts["report.html"] = page(comparison, made, drawn, pictures, now)
-    for name, writer in WRITERS.items():
-        if name in wanted:
-            texts |= writer(comparison, made, figures)
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    return [*(folder / name for name in texts), *(p for paths in figures.values() for p in paths)]
+
+def _draw(store: Store, comparison: Comparison, folder: Path) -> dict[str, list[Path]]:
+    from lrscale.compare.figures import draw  # with matplotlib, which nothing else needs
+
+    return draw(store, comparison, folder)
 
 
 def _publish(
@@ -179,7 +188,7 @@ def _publish(
 
 
 def _write_markdown(c: Comparison, made: Sequence[Sheet], figures: Figures) -> dict[str, str]:
-    pictures = {title: paths[0].name for title, paths in figures.items()}
+    pictures = {title: paths[0].name for title, paths in figures().items()}
     return {"report.md": markdown(c, made, pictures)}
 
 
@@ -200,10 +209,10 @@ def _write_json(c: Comparison, made: Sequence[Sheet], figures: Figures) -> dict[
 
 
 WRITERS: dict[str, Writer] = {
-    "markdown": _write_markdown,
     "latex": _write_latex,
     "csv": _write_csv,
     "json": _write_json,
+    "markdown": _write_markdown,  # last, as it waits for the figures
 }
 FORMATS = ("terminal", "html", *WRITERS, "figures")
 
