@@ -114,7 +114,7 @@ class Launcher:
 
     def status(self, sweep: str = "tried") -> dict[str, Any]:
         answer = self._finish(self._start("status", sweep, "--json"), 0)
-        return json.loads(answer)
+        return json.loads(answer.splitlines()[-1])  # after warnings
 
     def steer(self, action: str, *options: object) -> str:
         return self._finish(self._start("steer", action, "tried", *options, "--yes"), 0)
@@ -212,15 +212,14 @@ def _empty(slurm: SlurmCluster) -> None:
 
 
 @pytest.fixture
-def wrapped_sbatch(launcher) -> Callable[[str], None]:
-    """Puts a shell script before sbatch on the launcher's PATH; in it ``$REAL`` is sbatch."""
+def wrapped(launcher) -> Callable[[str, str], None]:
+    """Puts a shell script before a program on the launcher's PATH; in it ``$REAL`` is that."""
 
-    def wrap(script: str) -> None:
+    def wrap(program: str, script: str) -> None:
         folder = launcher.folder / "bin"
         folder.mkdir()
-        real = shutil.which("sbatch")
-        (folder / "sbatch").write_text(f"#!/bin/sh\nREAL={real}\n{script}\n")
-        (folder / "sbatch").chmod(0o755)
+        (folder / program).write_text(f"#!/bin/sh\nREAL={shutil.which(program)}\n{script}\n")
+        (folder / program).chmod(0o755)
         launcher.env["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
 
     return wrap

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slurm_cluster import DEV_CLUSTER, SlurmCluster
+from slurm_cluster import SlurmCluster, running
 
 CONTROL_GROUP = Path("/sys/fs/cgroup/memory")  # of version 1, as Slurm takes it without systemd
 CLUSTER = {
@@ -43,21 +41,10 @@ class Hungry(SGD):
 def strict(planted) -> Iterator[SlurmCluster]:
     if os.geteuid() != 0 or not os.access(CONTROL_GROUP, os.W_OK):
         pytest.skip("control groups of version 1 cannot be made here")
-    state = Path(tempfile.mkdtemp(prefix="lrscale-slurm-"))
     try:
-        up = subprocess.run(
-            [DEV_CLUSTER, "up", state],
-            env={**os.environ, **CLUSTER},
-            capture_output=True,
-            text=True,
-        )
-        assert up.returncode == 0, up.stderr
-        env = {**os.environ, "SLURM_CONF": str(state / "etc" / "slurm.conf")}
-        planted.slurm = SlurmCluster(state, env)
-        yield planted.slurm
+        with running(CLUSTER) as planted.slurm:
+            yield planted.slurm
     finally:
-        subprocess.run([DEV_CLUSTER, "down", state], capture_output=True, check=False)
-        shutil.rmtree(state)
         left = ["find", CONTROL_GROUP / "slurm_127.0.0.1", "-depth", "-type", "d"]
         subprocess.run([*left, "-exec", "rmdir", "{}", "+"], capture_output=True, check=False)
 

@@ -89,9 +89,9 @@ def test_parallel_holds_over_chunks_shapes_and_commands(launcher, slurm):
     assert launcher.counts() == {"done": 8}
 
 
-def test_a_launcher_killed_after_sbatch(launcher, slurm, wrapped_sbatch, unwrap, job_ids):
+def test_a_launcher_killed_after_sbatch(launcher, slurm, wrapped, unwrap, job_ids):
     """Its first array is found by name and completed; the second was never queued."""
-    wrapped_sbatch('"$REAL" "$@"; kill -KILL $PPID')
+    wrapped("sbatch", '"$REAL" "$@"; kill -KILL $PPID')
     sweep = launcher.sweep(arms=SHAPES, seeds=2)
     launcher.submit(sweep, code=-9)
     assert launcher.jobs() == []
@@ -109,11 +109,12 @@ def test_a_launcher_killed_after_sbatch(launcher, slurm, wrapped_sbatch, unwrap,
     assert {run.summary()["attempts"] for run in launcher.runs()} == {1}
 
 
-def test_an_array_that_sbatch_refuses(launcher, slurm, wrapped_sbatch, unwrap, job_ids):
+def test_an_array_that_sbatch_refuses(launcher, slurm, wrapped, unwrap, job_ids):
     """What was queued before it stays on record; the same command submits the rest."""
-    wrapped_sbatch(
+    wrapped(
+        "sbatch",
         'if [ -e queued ]; then echo "sbatch: error: no more" >&2; exit 1; fi\n'
-        'touch queued; exec "$REAL" "$@"'
+        'touch queued; exec "$REAL" "$@"',
     )
     sweep, held = launcher.sweep(arms=SHAPES, seeds=2), launcher.profile(**HELD)
     output = launcher.submit(sweep, "--profile", held, code=2)
@@ -130,8 +131,8 @@ def test_an_array_that_sbatch_refuses(launcher, slurm, wrapped_sbatch, unwrap, j
     assert len(slurm.squeue("--array")) == 4
 
 
-def test_an_array_that_sbatch_queued_without_saying_so(launcher, slurm, wrapped_sbatch, unwrap):
-    wrapped_sbatch('"$REAL" "$@" >/dev/null; echo "sbatch: error: timed out" >&2; exit 1')
+def test_an_array_that_sbatch_queued_without_saying_so(launcher, slurm, wrapped, unwrap):
+    wrapped("sbatch", '"$REAL" "$@" >/dev/null; echo "sbatch: error: timed out" >&2; exit 1')
     sweep, held = launcher.sweep(seeds=2), launcher.profile(**HELD)
     assert "timed out" in launcher.submit(sweep, "--profile", held, code=2)
     unwrap()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,16 +87,30 @@ class SlurmCluster:
 
     def rank(self, job: str, rank: int) -> int:
         """The process id of a rank of a running job, as ``12`` or ``12_3``."""
-        (raw,) = self.squeue("-j", job, "-o", "%A")
         # The batch script and its srun have no step.
-        wanted = {b"SLURM_STEP_ID=0", f"SLURM_JOB_ID={raw}".encode()}
-        wanted.add(f"SLURM_PROCID={rank}".encode())
+        wanted = {b"SLURM_STEP_ID=0", f"SLURM_PROCID={rank}".encode()}
+        for pid, environment in self._processes(job):
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if b"submitit.core._submit" in command and wanted <= environment:
+                    return pid
+        pytest.fail(f"rank {rank} of job {job} does not run")
+
+    def kill(self, job: str) -> None:
+        """Kills all of a running job at once, its batch script first."""
+        for pid, _ in sorted(self._processes(job)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _processes(self, job: str) -> Iterator[tuple[int, set[bytes]]]:
+        """Process ids and environments."""
+        (raw,) = self.squeue("-j", job, "-o", "%A")
+        ours = {f"SLURM_JOB_ID={raw}".encode(), f"SLURM_CONF={self.env['SLURM_CONF']}".encode()}
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                named = b"submitit.core._submit" in (folder / "cmdline").read_bytes().split(b"\0")
-                if named and wanted <= {*(folder / "environ").read_bytes().split(b"\0")}:
-                    return int(folder.name)
-        pytest.fail(f"rank {rank} of job {job} does not run")
+                environment = {*(folder / "environ").read_bytes().split(b"\0")}
+                if ours <= environment:
+                    yield int(folder.name), environment
 
     def kill_node(self, node: str) -> None:
         """Kills a node's slurmd (``127.0.0.1``, …); its jobs' processes live on."""
@@ -112,6 +127,13 @@ def slurm() -> Iterator[SlurmCluster]:
     MaxArraySize is 21 (indices 0 to 20), accounting is on and its limits are enforced. Skips,
     saying what to install, where SLURM is not.
     """
+    with running(CLUSTER) as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def running(settings: Mapping[str, str]) -> Iterator[SlurmCluster]:
+    """A cluster with settings of ``slurm/dev_cluster.sh``. Skips where SLURM is not installed."""
     state_dir = Path(tempfile.mkdtemp(prefix="lrscale-slurm-"))
     # Takes the cluster down when its standard input closes: at the end of the session, however
     # that comes, a SIGKILL of pytest included.
@@ -125,7 +147,7 @@ def slurm() -> Iterator[SlurmCluster]:
     try:
         up = subprocess.run(
             [DEV_CLUSTER, "up", state_dir],
-            env={**os.environ, **CLUSTER},
+            env={**os.environ, **settings},
             capture_output=True,
             text=True,
             timeout=120,
