@@ -173,7 +173,8 @@ def measure(store: Store) -> Cost:
 def judged(name: str, cost: Cost, first: Cost) -> list[Result]:
     details = {
         f"{name}, processor time, s": cost.processor,
-        f"{name}, of the first's": cost.processor / first.processor,
+        f"{name}, processor time, of the first's": cost.processor / first.processor,
+        f"{name}, whole process, of the first's": cost.wall / first.wall,
     }
     return [
         Result(f"report.py, {name}, whole process", cost.wall, SECONDS, "s", details),
