@@ -6,8 +6,9 @@ may be concluded from a job that is not in it.
 
 from __future__ import annotations
 
+import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from launch.cluster import environment
@@ -40,6 +41,9 @@ class JobEnd:
     nodes: str = ""
 
 
+# Elements of an array that wait, or waited, together: 123_[0-2,7%4].
+_TOGETHER = re.compile(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]")
+
 Sacct = Callable[[Mapping[str, str]], "dict[str, JobEnd]"]
 
 
@@ -70,4 +74,17 @@ def _ends(lines: Iterable[str], names: Mapping[str, str]) -> Iterable[tuple[str,
             exit_code, _, signal = code.partition(":")
             where = "" if nodes == "None assigned" else nodes
             # CANCELLED by 1000
-            yield job, JobEnd(state.partition(" ")[0], int(exit_code), int(signal), where)
+            end = JobEnd(state.partition(" ")[0], int(exit_code), int(signal), where)
+            yield from ((one, end) for one in _one_by_one(job))
+
+
+def _one_by_one(job: str) -> Iterator[str]:
+    together = _TOGETHER.fullmatch(job)
+    if together is None:
+        yield job
+        return
+    array, elements = together.groups()
+    for part in elements.split(","):
+        first, _, last = part.partition("-")
+        for element in range(int(first), int(last or first) + 1):
+            yield f"{array}_{element}"

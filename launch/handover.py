@@ -17,6 +17,7 @@ from typing import Any
 from launch import cluster, submissions
 from launch import snapshot as snapshots
 from launch.backends import local, slurm
+from launch.cancelled import cancelled_runs
 from launch.claims import Claims, live_claims, state_of
 from launch.duration import Place, expected_minutes
 from launch.layout import Estimate, Item, Layout, estimate, layout
@@ -92,9 +93,15 @@ def make_plan(
     """
     found = submissions.survey(store, [run.id for run in runs])
     claims = live_claims(store, states=lambda run: _state(store, found, run))
+    cancelled = cancelled_runs(store, found, claims)
     decisions = {
         run.id: decide(
-            found[run.id], claims.runs.get(run.id), code.code, options.retry, options.force
+            found[run.id],
+            claims.runs.get(run.id),
+            code.code,
+            options.retry,
+            options.force,
+            run.id in cancelled,
         )
         for run in runs
     }

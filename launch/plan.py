@@ -52,6 +52,7 @@ def decide(
     code: str = "",
     retry: frozenset[str] = frozenset(),
     force: bool = False,
+    cancelled: bool = False,
 ) -> Decision:
     """What to do about one run.
 
@@ -61,12 +62,15 @@ def decide(
         code: digest of the present code (``Snapshot.code``).
         retry: which ended runs to try again: of RETRYABLE.
         force: start every run afresh.
+        cancelled: somebody took it out of the queue, where it waited to begin or to go on.
     """
     state = found.state
     if found.unreadable:
         return Decision("skip", f"cannot be read: {found.unreadable}")
     if claim and not let_go(state, claim):
         return Decision("queued", str(claim))
+    if cancelled and not force and "cancelled" not in retry:
+        return Decision("skip", "cancelled while it waited")
     if state is None:
         return Decision("submit", "new", fresh=True)
     stale = is_stale(found, code)

@@ -50,6 +50,10 @@ class RunLogs:
         """The last Slurm job that was to carry a run out, such as ``123_4``; empty without one."""
         return self._elements.get(run, "")
 
+    def began(self, job: str) -> bool:
+        """Whether the batch script of a Slurm job has run: its log is made then."""
+        return bool(self._of_element(job))
+
     def name(self, job: str) -> str:
         """The name in the queue of the array that a job belongs to; empty for an unknown one."""
         return self._names.get(job.partition("_")[0], "")

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.accounting import BAD_ENDS, JobEnd, Sacct, ask_sacct
+from launch.cancelled import REQUEUED, cancelled
 from launch.claims import (
     SECOND_LOOK_SECONDS,
     STALE_SECONDS,
@@ -64,7 +65,7 @@ EXPLAINED = frozenset(
 )  # the question why is asked
 UNREADABLE_ADVICE = "as the store's owner: ls -ld of that path and what it lies in, chmod or chown"
 # Whoever is in one of these states and in no queue may have been cancelled there.
-WAITED = frozenset({"missing", "preempted", "timeout", "killed", "interrupted"})
+WAITED = REQUEUED | {"missing"}
 SETTLED_SECONDS = 120.0  # after which logs and accounting have said what they will
 
 
@@ -248,10 +249,20 @@ class _Surveyor:
         """Array to its name, of those whose ends may say why a run failed or does not go on."""
         jobs: dict[str, str] = {}
         for run in runs:
-            unexplained = run.state in EXPLAINED or (run.state in WAITED and run.job)
-            if unexplained and not self._note(run) and (name := self._logs.name(run.job)):
-                jobs[run.job.partition("_")[0]] = name
+            job = self._newest_job(run) if run.state in WAITED else run.job
+            asked = job and run.state in WAITED | EXPLAINED and not self._note(run)
+            if asked and (name := self._logs.name(job)):
+                jobs[job.partition("_")[0]] = name
         return jobs
+
+    def _newest_job(self, run: RunStatus) -> str:
+        """That a run waited in last, which it may never have begun in."""
+        return self._logs.element(run.id) or run.job
+
+    def _cancelled(self, run: RunStatus, ends: Mapping[str, JobEnd]) -> bool:
+        job = self._newest_job(run)
+        state = self._states.get(run.id)
+        return bool(self._logs.name(job)) and cancelled(job, state, ends, self._logs)
 
     def _note(self, run: RunStatus) -> Mapping[str, str]:
         """What an earlier survey found out about the run's present state; empty for nothing."""
@@ -261,14 +272,14 @@ class _Surveyor:
     def _why(self, run: RunStatus, ends: Mapping[str, JobEnd]) -> RunStatus:
         if run.state in ("done", "queued", "paused") or not run.job:
             return run
+        if run.state in WAITED and self._cancelled(run, ends):
+            return replace(run, state="cancelled")
         note = self._note(run)
         if note:
             return _explained(run, note)
         files = self._logs.files(run.id, run.job)
         run = replace(run, log=str(files[min(files)]) if files else "")
         end = ends.get(run.job)
-        if run.state in WAITED and end is not None and end.state == "CANCELLED":
-            return replace(run, state="cancelled")
         if run.state == "missing":
             return self._not_begun(run, end)
         if run.state not in EXPLAINED:

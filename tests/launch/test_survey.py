@@ -235,7 +235,7 @@ def test_how_jobs_ended_that_never_began(make_sweep: MakeSweep) -> None:
         ("failed", "node failure"),
         ("failed", "host OOM"),
         ("cancelled", ""),
-        ("missing", ""),
+        ("cancelled", ""),  # left the queue without an account and without a log
     ]
     assert runs[0].node == "n7"
     assert "before the run could begin" in runs[0].cause

@@ -57,6 +57,25 @@ def test_an_array_is_cut_to_what_the_controller_takes(launcher, slurm, job_ids):
     assert sorted(set(names)) == [f"tried.{record['id']}.{index}" for index in range(3)]
 
 
+def test_what_was_cancelled_while_it_waited_stays_so(launcher, slurm, job_ids):
+    """One element of an array, then all that are left; plain scancel, nothing has begun."""
+    sweep, held = launcher.sweep(seeds=4), launcher.profile(**HELD)
+    (job,) = job_ids(launcher.submit(sweep, "--profile", held))
+    slurm.run("scancel", f"{job}_2")
+    slurm.wait_until(lambda: len(queued(slurm, job)) == 3, 20, "one is cancelled")
+    slurm.wait_until(lambda: launcher.counts() == {"paused": 3, "cancelled": 1}, 20, "and shown so")
+    assert "1  skip    cancelled while it waited" in launcher.submit(sweep, "--profile", held)
+    slurm.run("scancel", job)
+    slurm.wait_until(lambda: launcher.counts() == {"cancelled": 4}, 30, "all are")
+    output = launcher.submit(sweep, "--profile", held)
+    assert "4  skip  cancelled while it waited" in output
+    assert launcher.jobs() == [job]
+
+    (again,) = job_ids(launcher.submit(sweep, "--profile", held, "--retry", "cancelled"))
+    assert len(queued(slurm, again)) == 4
+    assert launcher.counts() == {"paused": 4}  # held
+
+
 def test_no_more_than_the_user_may_submit(launcher, slurm, job_ids):
     account = ("sacctmgr", "-iQ", "modify", "user", getpass.getuser(), "where", "cluster=dev")
     sweep, profile = launcher.sweep(seeds=7), launcher.profile(**HELD)
