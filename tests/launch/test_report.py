@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import json
@@ -110,6 +111,18 @@ def test_mistakes_end_with_2_and_say_what_would_be_right(
     assert report.main([*arguments, "--runs", str(store.root)]) == 2
     assert message in capsys.readouterr().err
     assert gc.isenabled()  # which is off while a report is made
+
+
+def test_what_goes_wrong_with_figures_ends_the_command(
+    make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "curves.png")
+
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=[0])
+    monkeypatch.setattr("lrscale.compare.figures.draw", full)  # as the other process has it
+    assert report.main(["demo", "--runs", str(store.root)]) == 2
+    assert capsys.readouterr().err == "error: curves.png: No space left on device\n"
 
 
 def test_torch_is_not_imported(make_sweep: MakeSweep) -> None:
