@@ -174,10 +174,28 @@ class Storm:
     def node_failures(self, run: str) -> int:
         """How often Slurm has requeued a run's job because a node did not answer, whoever's fault
         that was: on a busy machine a node may be late."""
-        log = (self.state_dir / "log" / "slurmctld.log").read_text(errors="replace")
-        failed = re.findall(r"requeue (?:job )?JobId=([\d_]+).* due to (?:node|failure)", log)
-        jobs = [job for job, runs in self._elements.items() if run in {r.id for r in runs}]
-        return sum(failed.count(job) for job in jobs)
+        failed = re.findall(
+            r"requeue (?:job )?JobId=([\d_]+).* due to (?:node|failure)", self._log()
+        )
+        return sum(failed.count(job) for job in self._jobs_of(run))
+
+    def ended_by_slurm(self, run: str) -> bool:
+        """Whether Slurm has ended a run's job for good, with the batch script that would have had
+        it requeued: as it does to the new start of a job on a node that comes back with an older
+        one still alive, whose step registers with it."""
+        log = self._log()
+        for job in self._jobs_of(run):
+            *_, last = re.split(rf"(?:Allocate|Started) JobId={job}\b", log)
+            killed = re.search(rf"_job_complete: JobId={job}\b.* WTERMSIG 9\b", last)
+            if killed and re.search(rf"Registered .*JobId={job}\b", log):
+                return True
+        return False
+
+    def _jobs_of(self, run: str) -> list[str]:
+        return [job for job, runs in self._elements.items() if run in {r.id for r in runs}]
+
+    def _log(self) -> str:
+        return (self.state_dir / "log" / "slurmctld.log").read_text(errors="replace")
 
     def tend(self) -> None:
         """As whoever keeps the cluster: release jobs that Slurm holds because it could not start

@@ -100,14 +100,16 @@ class Witness:
 
 
 def check_settled(storm: Storm, witness: Witness) -> None:
-    """All has ended by itself, but for what was cancelled, which nothing has brought back."""
+    """All has ended by itself, but for what was cancelled, which nothing has brought back, and for
+    what Slurm has ended, which nobody is said to be at."""
     findings = witness.findings
     findings.lost += _unsettled(storm)
     shown = witness.shown()
     for (arm, _), run in runs_of(storm.store).items():
         name = _state(run)
         if run.id not in storm.cancelled:
-            if shown.get(run.id) != name:
+            truth = {name, "lost"} if storm.ended_by_slurm(run.id) else {name}
+            if shown.get(run.id) not in truth - {"running"}:
                 findings.wrong.append(f"{run.id} is {name} and shown as {shown.get(run.id)}")
             continue
         # "lost" where its processes were killed before they knew.
@@ -120,13 +122,15 @@ def check_settled(storm: Storm, witness: Witness) -> None:
 
 
 def _unsettled(storm: Storm) -> list[str]:
-    """What has not ended as it should, cancelled runs aside, a line each; in the end."""
+    """What has not ended as it should, a line each; in the end."""
     deadline = time.monotonic() + SECONDS_TO_SETTLE
     while True:
         lines = [
             f"{arm} {run.id} is {_state(run)}"
             for (arm, _), run in runs_of(storm.store).items()
-            if run.id not in storm.cancelled and _state(run) not in _ends(arm)
+            if _state(run) not in _ends(arm)
+            and run.id not in storm.cancelled
+            and not storm.ended_by_slurm(run.id)
         ]
         if not lines or time.monotonic() > deadline:
             return lines
@@ -165,8 +169,9 @@ def _miscounted(run: str, state: State, arm: str, storm: Storm) -> Iterator[str]
     if not afresh and sum(state.interruptions.values()) != state.attempt - 1:
         yield f"{state.attempt} attempts, and of these ended {state.interruptions}"
     hits = storm.hits[run] + storm.node_failures(run)
-    tries = MAX_RETRIES * (1 + (run in storm.cancelled)) if arm == "doomed" else 0
-    if state.attempt > 1 + hits + tries + afresh:  # the forgetting takes a number
+    again = afresh + storm.ended_by_slurm(run)  # the forgetting takes a number
+    tries = MAX_RETRIES * (1 + again) if arm == "doomed" else 0
+    if state.attempt > 1 + hits + tries + again:
         yield f"hit {hits} times, attempt {state.attempt}"
     if arm == "doomed" and (state.retries != MAX_RETRIES or "times in a row" not in state.cause):
         yield f"tried again {state.retries} times: {state.cause}"

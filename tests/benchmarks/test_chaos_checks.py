@@ -221,6 +221,40 @@ def test_cancelled_runs(storm: Storm, witness: Shown):
     assert any("went on after it was cancelled" in line for line in witness.findings.wrong)
 
 
+KILLED = """\
+sched: Allocate JobId=7_1(8) NodeList=127.0.0.3 #CPUs=1 Partition=main
+requeue job JobId=7_1(8) due to failure of node 127.0.0.3
+{registered}
+sched: Allocate JobId=7_1(8) NodeList=127.0.0.3 #CPUs=1 Partition=main
+_job_complete: JobId=7_1(8) WTERMSIG 9
+{after}
+"""
+REGISTERED = "error: Registered PENDING JobId=7_1(8) StepId=8.0 on node 127.0.0.3"
+
+
+@pytest.mark.parametrize(
+    ("registered", "after", "shown", "lost", "wrong"),
+    [
+        (REGISTERED, "", "lost", 0, 0),
+        (REGISTERED, "", "running", 0, 1),
+        (REGISTERED.replace("7_1(8)", "7_11(18)"), "", "lost", 1, 1),
+        (REGISTERED, "sched: Allocate JobId=7_1(8) NodeList=127.0.0.1", "lost", 1, 1),
+    ],
+)
+def test_only_what_slurm_itself_has_ended_may_wait_for_the_same_command(
+    storm: Storm, witness: Shown, registered: str, after: str, shown: str, lost: int, wrong: int
+):
+    elements = {"job_id": "7", "elements": [[DOOMED], [RUN]]}
+    storm.store.write_submission("s", {"arrays": [elements]})
+    storm = replace(storm)  # reads the submissions
+    log = KILLED.format(registered=registered, after=after)
+    (storm.state_dir / "log" / "slurmctld.log").write_text(log)
+    state(RUN, state="running")(storm)
+    witness.states = {RUN: shown}
+    check_settled(storm, witness)
+    assert (len(witness.findings.lost), len(witness.findings.wrong)) == (lost, wrong)
+
+
 def test_runs_at_work_must_be_shown_so(storm: Storm, witness: Shown):
     state(RUN, state="running")(storm)
     witness.look()
