@@ -125,9 +125,10 @@
   }
 
   function pointText(chart, s, at, i) {
-    const range = s.low && s.low[i] !== s.high[i] ? ` (${number(s.low[i])} to ${number(s.high[i])})` : "";
+    const say = (v) => measured(v, chart.y.label);
+    const range = s.low && s.low[i] !== s.high[i] ? ` (${say(s.low[i])} to ${say(s.high[i])})` : "";
     return [s.label, `${chart.xs[at].label}: ${number(s.x[at][i])}`,
-      `${chart.y.label}: ${number(s.y[i])}${range}`, ...(s.texts ? [s.texts[i]] : [])];
+      `${chart.y.label}: ${say(s.y[i])}${range}`, ...(s.texts ? [s.texts[i]] : [])];
   }
 
   // --- two keys against each other: {x, y, xs, ys, values: [row of ys][column of xs], texts}
@@ -214,7 +215,7 @@
       g.values.forEach((v, k) => {
         const place = { x: x.at(v), y: y + (((k * 7) % 5) - 2) * 3 };
         svg.append(node("circle", { cx: place.x, cy: place.y, r: 3, fill: colour, class: "dot" }));
-        targets.push({ ...place, colour, text: [g.label, `${chart.y.label}: ${number(v)}`, g.texts[k]] });
+        targets.push({ ...place, colour, text: [g.label, `${chart.y.label}: ${measured(v, chart.y.label)}`, g.texts[k]] });
       });
     });
     return targets;
@@ -342,6 +343,10 @@
     const size = Math.abs(v);
     if (size && (size < 1e-3 || size >= 1e6)) return v.toExponential(2).replace(/\.?0+e\+?/, "e");
     return String(Number(v.toPrecision(5)));
+  }
+
+  function measured(v, label) { // in the digits of the tables
+    return label.endsWith("(%)") && v !== null ? v.toFixed(2) : number(v);
   }
 
   function html(tag, name, words) {
