@@ -148,6 +148,14 @@ def arms(tmp_path) -> dict:
     }
 
 
+# In a step that outlasts its job, and heeds no warning.
+HUNG = {
+    "run": {"workload": "digits_mlp", "optimizer": SGD | {"name": "slow", "seconds": 600}},
+    "resources": {"gpus_per_node": 0, "cpus_per_task": 1, "mem": "1G", "time": "00:01:00"},
+    "max_retries": 0,
+}
+
+
 def worker_of(pid: int) -> int | None:
     """The process of torch's data loader that a rank has forked."""
     said = subprocess.run(
@@ -159,10 +167,12 @@ def worker_of(pid: int) -> int | None:
 def test_each_run_ends_as_if_nothing_had_been(planted, slurm, reference, losses, profile, arms):
     """Four runs get TERM and USR2 in every phase of a run, three signals each; one is killed
     between two checkpoints; one loses a worker process of its data loader. All of it on nodes whose
-    clocks are an hour ahead. One submission, so that the waiting is shared.
+    clocks are an hour ahead. Another reaches its time limit before it has a checkpoint, and is
+    given up. All at once, so that the waiting is shared.
     """
     planted.submit(planted.sweep(run={}, arms=arms, runs_per_task=1), "--profile", profile)
     array, images_job = planted.jobs()
+    planted.submit(planted.sweep("hung", **HUNG))
     *struck, killed, images = planted.runs()
 
     planted.wait_for_state(images, "running")
@@ -176,6 +186,11 @@ def test_each_run_ends_as_if_nothing_had_been(planted, slurm, reference, losses,
     assert not silent  # although the nodes' clocks are ahead
 
     planted.finish()
+    (hung,) = planted.status("hung")["runs"]
+    assert (hung["state"], hung["attempts"]) == ("failed", 1)
+    assert hung["failure"] == "time-out before the first checkpoint"
+    assert hung["cause"].endswith("DUE TO TIME LIMIT ***")
+    assert "resources.time" in hung["advice"]
     assert planted.counts() == {"done": len(PLANS) + 2}
     for plan, run in zip(PLANS, struck, strict=True):
         expected = {"preempted": 0, "timeout": 0}
