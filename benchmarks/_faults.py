@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks._storm import Fault, Job, Storm, ask, processes, send, step_daemons
+from benchmarks._storm import PATIENCE, Fault, Job, Storm, ask, processes, send, step_daemons
 from lrscale import checkpoint
 from lrscale.files import write_text
 
@@ -37,7 +37,7 @@ def step_killed(storm: Storm, job: Job) -> bool:
 
 def _told(storm: Storm, job: Job, *command: str) -> bool:
     storm.note(job)
-    return ask(*command) is not None
+    return ask(*command, seconds=PATIENCE) is not None
 
 
 def time_limit(storm: Storm, job: Job) -> bool:
@@ -228,7 +228,10 @@ def files_seen_late(storm: Storm, job: Job) -> bool:
 
 
 def cancelled(storm: Storm, job: Job) -> bool:
-    if len(storm.cancelled) >= storm.most_cancelled or not _told(storm, job, "scancel", job.id):
+    if len(storm.cancelled) >= storm.most_cancelled:
+        return False
+    storm.note(job)
+    if ask("scancel", job.id) is None:
         return False
     storm.cancelled |= {run.id: time.time() for run in job.runs}
     return True

@@ -26,6 +26,7 @@ DEV_CLUSTER = ROOT / "slurm" / "dev_cluster.sh"
 # How far a start of a run has come; a job is as far as the first of its runs.
 PHASES = ("training", "set-up", "import or earlier")
 IN_TRAINING = 0.85  # of the faults
+PATIENCE = 5.0  # seconds; scancel would wait minutes for a job that is about to start
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class Storm:
     def jobs(self) -> list[Job]:
         """What runs of the store's submissions."""
         running = []
-        for line in (ask("squeue", "-hr", "-t", "RUNNING", "-o", "%i|%P|%N") or "").splitlines():
+        queue = ("squeue", "-hr", "-t", "RUNNING", "-o", "%i|%P|%N")
+        for line in (ask(*queue, seconds=PATIENCE) or "").splitlines():
             job, partition, nodes = line.split("|")
             if runs := self._elements.get(job):
                 arm = self._arms[runs[0].id]
@@ -228,9 +230,13 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def ask(*words: str) -> str | None:
-    """What a command prints; None if it fails, as while the controller is away."""
-    done = subprocess.run(words, capture_output=True, text=True)
+def ask(*words: str, seconds: float | None = None) -> str | None:
+    """What a command prints; None if it fails or is not answered in time, as while the controller
+    is away."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return None
     return done.stdout if done.returncode == 0 else None
 
 

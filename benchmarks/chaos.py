@@ -65,7 +65,7 @@ CLUSTER = {
 LEAST_RUNS = 6  # one of each arm
 SETTLE_SECONDS = 1200.0
 LOOK_EVERY = 8  # faults that are tried
-PAUSE = (0.5, 3.5)  # seconds between two faults
+PAUSE = (0.3, 2.5)  # seconds between two faults
 
 
 def main() -> None:
