@@ -75,8 +75,8 @@ def load_runs(store: Store, manifest: Mapping[str, Any], keep: bool = True) -> p
     the run's place in its grid as canonical JSON; ``state`` (the store's, or ``missing``),
     ``ended`` in Unix seconds; provenance (``data, code, device, hardware, world_size, threads,
     versions, mixed, sharing``; of runs with plugins ``plugins`` and, as JSON, the ``measure`` of
-    their workload); ``seconds.*`` and ``steps_per_second``; ``examples.*``, the size of each
-    split; ``config.*``, the flattened configuration (lists as JSON);
+    their workload); ``seconds.*``, ``steps_per_second`` and ``energy_joules``; ``examples.*``, the
+    size of each split; ``config.*``, the flattened configuration (lists as JSON);
     ``metrics.*`` at the last step: NaN where nothing was recorded, inf where what was recorded is
     not finite. Raises UserError for an empty sweep.
     """
@@ -190,7 +190,8 @@ def _results(summary: Mapping[str, Any]) -> dict[str, Any]:
         "sharing": summary.get("sharing", 1),
         "steps_per_second": _rate(summary["step"], seconds.get("training")),
     }
-    row |= {key: summary.get(key) for key in ("step", "epoch", "parameters", "peak_memory_bytes")}
+    kept = ("step", "epoch", "parameters", "peak_memory_bytes", "energy_joules")
+    row |= {key: summary.get(key) for key in kept}
     row |= {f"seconds.{part}": value for part, value in seconds.items()}
     row |= {f"examples.{split}": n for split, n in (summary.get("examples") or {}).items()}
     return row | {

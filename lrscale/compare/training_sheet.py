@@ -1,4 +1,7 @@
-"""The table of what training takes in each arm, beside what it takes in the baseline. Pure."""
+"""The table of what training takes in each arm, beside what it takes in the baseline. Pure.
+
+Time, and energy where that of every run is known.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,14 @@ from lrscale.compare.samples import Sample, samples, scope_name
 from lrscale.compare.sheet import Sheet
 
 SECONDS = "seconds.training"
+ENERGY = "energy_joules"
 NOTE = (
     "Of whole runs, without start-up and evaluations. Relative: the mean divided by that of "
     "{baseline}, with its 95 % interval (t on the log scale). No mean where a planned seed has not "
     "finished."
+)
+OF_ENERGY = (
+    " Energy: of the GPUs alone, for whole runs with their evaluations, as the driver counts."
 )
 
 
@@ -41,12 +48,22 @@ def training_sheets(c: Comparison) -> list[Sheet]:
 def _sheet(within: Sequence[Sample], base: Sample) -> Sheet:
     against = obstacles({sample.label: sample.reported for sample in within})
     lines = [_line(sample, base, against) for sample in within]
+    cells = [_cells(line) for line in lines]
+    headers = ["arm", "n", "training (s)", "relative", "interval (95 %)"]
+    note = why_not(against) if against else NOTE.format(baseline=base.label)
+    energies = [sample.complete(ENERGY, "min") for sample in within]
+    if not against and all(energies):
+        headers, note = [*headers, "energy (kJ)"], note + OF_ENERGY
+        for line, cell, joules in zip(lines, cells, energies, strict=True):
+            spent = summarise([value / 1e3 for value in joules or ()])
+            line |= {"energy_kj": spent.mean, "energy_kj_sd": spent.sd}
+            cell.append("–" if spent.mean is None else with_spread(spent.mean, spent.sd))
     return Sheet(
         "training_time",
         f"Training time relative to {base.label}",
-        why_not(against) if against else NOTE.format(baseline=base.label),
-        ["arm", "n", "training (s)", "relative", "interval (95 %)"],
-        [_cells(line) for line in lines],
+        note,
+        headers,
+        cells,
         pd.DataFrame(lines).assign(baseline=base.label, times="; ".join(against)),
     )
 

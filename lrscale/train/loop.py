@@ -18,6 +18,7 @@ from lrscale.predictions import Predictions, pack
 from lrscale.run_dir import RunDir
 from lrscale.train.averaged import delivered_weights
 from lrscale.train.clock import Clock
+from lrscale.train.energy import Meter
 from lrscale.train.evaluate import SPLITS, evaluate, predict
 from lrscale.train.intake import Intake
 from lrscale.train.provenance import digest, peak_memory_bytes, provenance
@@ -85,6 +86,7 @@ class Trainer:
         self.pending: list[tuple[Tensor, float]] = []  # loss and learning rate since then
         self.provenances = [provenance(self.runtime)]
         self.sharing = control.sharing  # the most of all attempts
+        self.meter, self.earlier_joules = Meter(self.runtime.device), 0.0
         self.pulse = Pulse(self.runtime, control, self.step)
         self.intake = Intake(task.source, self.runtime)
         self.predictions: Predictions | None = None  # of the test set, at the end
@@ -257,6 +259,7 @@ class Trainer:
                 "seconds": self.clock.seconds(),
                 "provenances": self.provenances,
                 "sharing": self.sharing,
+                "joules": self._joules(),
                 "intake": self.intake.state(),
             }
             if self.attempt.save(self.step, state):
@@ -270,6 +273,8 @@ class Trainer:
         self.clock.carry(saved["seconds"])
         self.intake.load_state(saved["intake"])
         self.sharing = max(self.sharing, saved.get("sharing", 1))
+        joules = saved.get("joules")
+        self.earlier_joules = math.nan if joules is None else joules
         here = self.provenances[0]
         self.provenances = [p for p in saved["provenances"] if p != here] + [here]
 
@@ -291,6 +296,7 @@ class Trainer:
             **self.provenances[-1],
             "mixed": len(self.provenances) > 1 or self._resumed_inexactly(),
             "sharing": self.sharing,
+            "energy_joules": self._joules() if self.sharing == 1 else None,
             **self._monitored(),
         }
         step, watch = outcome.step, self.task.watch
@@ -305,6 +311,13 @@ class Trainer:
         """Whether the same steps, taken again, may have come out different in the last digit."""
         on_gpu = self.runtime.device.type == "cuda"
         return self.attempt.saved is not None and on_gpu and not self.config.deterministic
+
+    def _joules(self) -> float | None:
+        """Of all ranks' GPUs over all attempts; None where it is not known. Collective."""
+        total = self.earlier_joules
+        for (joules,) in self.runtime.gather([self.meter.joules()]):
+            total += joules
+        return total if math.isfinite(total) else None
 
     def _monitored(self) -> dict[str, Any]:
         """What the monitor has come to, where there is one."""

@@ -194,6 +194,21 @@ def test_training_time_relative_to_the_baseline(make_sweep: MakeSweep) -> None:
     assert training_sheets(compared(make_sweep(ARMS), baseline=None)) == []
 
 
+def test_energy_stands_where_every_run_has_it(make_sweep: MakeSweep) -> None:
+    c = compared(make_sweep(ARMS))
+    joules = [5_000.0, 5_200.0, 5_400.0, 2_500.0, 2_500.0, 2_500.0]
+    known = replace(c, runs=c.runs.sort_values(["arm", "seed"]).assign(energy_joules=joules))
+    (sheet,) = training_sheets(known)
+    assert sheet.headers[-1] == "energy (kJ)"
+    assert [row[-1] for row in sheet.rows] == ["5.20 ± 0.20", "2.500 ± 0.000"]
+    assert sheet.frame["energy_kj"].tolist() == [5.2, 2.5]
+
+    joules[0] = math.nan
+    unknown = replace(c, runs=c.runs.sort_values(["arm", "seed"]).assign(energy_joules=joules))
+    (sheet,) = training_sheets(unknown)
+    assert "energy (kJ)" not in sheet.headers
+
+
 def over_two_workloads(make_sweep: MakeSweep) -> Comparison:
     c = compared(make_sweep(ARMS))
     frames = []

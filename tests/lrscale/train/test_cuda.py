@@ -58,6 +58,7 @@ def check(runs: Runs, raw: dict[str, Any], cuts: list[int]) -> None:
     summary = cut.summary() or {}
     assert (summary["device"], summary["mixed"]) == ("cuda", False)
     assert summary["hardware"]["gpu"] == torch.cuda.get_device_name()
+    assert summary["energy_joules"] > 0
     assert 0 < summary["peak_memory_bytes"] < torch.cuda.get_device_properties(0).total_memory
 
 
