@@ -291,10 +291,14 @@ def _flush() -> None:
 
 def _carry_out(store: Store, runs: Sequence[str], slot: Slot, control: Control) -> int:
     first = runs[0]  # has the log of all that share the process
-    log = open_file(store.run(first).log_path, os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    _say(f"Starting attempt {store.run(first).newest_attempt() + 1}")
+    for run in reversed(runs):
+        log = open_file(store.run(run).log_path, os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        _say(f"Starting attempt {store.run(run).newest_attempt() + 1}")
+        if run != first:
+            _say(f"What it prints is in {store.run(first).log_path}, as runs that step together do")
     if slot.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = slot.gpus
     if control.stop:

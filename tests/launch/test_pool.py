@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from kept_files import check_kept_files
 from local_launcher import LocalLauncher
 
 from lrscale import checkpoint
@@ -130,6 +131,12 @@ def test_runs_that_share_a_gpu(local: LocalLauncher) -> None:
     assert said["codes"] == [0, 0, 0]
     assert local.states() == ["done"] * 3
     assert len({state.pid for run in local.runs() if (state := run.state())}) == 1
+    first, *others = (local.store.run(run) for run in said["runs"])
+    for run in others:  # says who has the log
+        assert str(first.log_path) in run.log_path.read_text()
+    assert "What it prints" not in first.log_path.read_text()
+    for run in local.runs():
+        check_kept_files(run)
 
     few = {"input": {"name": "gaussian", "samples": 4}}
     said = answer(pool(local, 0, {"dim": 8}, few, {"dim": 9}))
