@@ -182,14 +182,18 @@ class Storm:
         return sum(failed.count(job) for job in self._jobs_of(run))
 
     def ended_by_slurm(self, run: str) -> bool:
-        """Whether Slurm has ended a run's job for good, with the batch script that would have had
-        it requeued: as it does to the new start of a job on a node that comes back with an older
-        one still alive, whose step registers with it."""
+        """Whether Slurm has ended a run's job for good, without the batch script that would have
+        had it requeued: killed with the new start of a job on a node that comes back with an older
+        one still alive, whose step registers with it; or dead since its node crashed, when the
+        time limit was over before Slurm had noticed."""
         log = self._log()
         for job in self._jobs_of(run):
             *_, last = re.split(rf"(?:Allocate|Started) JobId={job}\b", log)
-            killed = re.search(rf"_job_complete: JobId={job}\b.* WTERMSIG 9\b", last)
-            if killed and re.search(rf"Registered .*JobId={job}\b", log):
+            completed = re.search(rf"_job_complete: JobId={job}\b(.*)", last)
+            if completed and " WTERMSIG 9" in completed[1]:
+                if re.search(rf"Registered .*JobId={job}\b", log):
+                    return True
+            elif not completed and re.search(rf"Time limit exhausted for JobId={job}\b", last):
                 return True
         return False
 

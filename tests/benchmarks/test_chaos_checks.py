@@ -226,28 +226,39 @@ sched: Allocate JobId=7_1(8) NodeList=127.0.0.3 #CPUs=1 Partition=main
 requeue job JobId=7_1(8) due to failure of node 127.0.0.3
 {registered}
 sched: Allocate JobId=7_1(8) NodeList=127.0.0.3 #CPUs=1 Partition=main
-_job_complete: JobId=7_1(8) WTERMSIG 9
+{completed}
 {after}
 """
+COMPLETED = "_job_complete: JobId=7_1(8) WTERMSIG 9"
+TIMED_OUT = "Time limit exhausted for JobId=7_1(8)"
 REGISTERED = "error: Registered PENDING JobId=7_1(8) StepId=8.0 on node 127.0.0.3"
 
 
 @pytest.mark.parametrize(
-    ("registered", "after", "shown", "lost", "wrong"),
+    ("registered", "completed", "after", "shown", "lost", "wrong"),
     [
-        (REGISTERED, "", "lost", 0, 0),
-        (REGISTERED, "", "running", 0, 1),
-        (REGISTERED.replace("7_1(8)", "7_11(18)"), "", "lost", 1, 1),
-        (REGISTERED, "sched: Allocate JobId=7_1(8) NodeList=127.0.0.1", "lost", 1, 1),
+        (REGISTERED, COMPLETED, "", "lost", 0, 0),
+        (REGISTERED, COMPLETED, "", "running", 0, 1),
+        (REGISTERED.replace("7_1(8)", "7_11(18)"), COMPLETED, "", "lost", 1, 1),
+        (REGISTERED, COMPLETED, "sched: Allocate JobId=7_1(8) NodeList=127.0.0.1", "lost", 1, 1),
+        ("", TIMED_OUT, "", "lost", 0, 0),
+        ("", TIMED_OUT, "_job_complete: JobId=7_1(8) WEXITSTATUS 0", "lost", 1, 1),
     ],
 )
 def test_only_what_slurm_itself_has_ended_may_wait_for_the_same_command(
-    storm: Storm, witness: Shown, registered: str, after: str, shown: str, lost: int, wrong: int
+    storm: Storm,
+    witness: Shown,
+    registered: str,
+    completed: str,
+    after: str,
+    shown: str,
+    lost: int,
+    wrong: int,
 ):
     elements = {"job_id": "7", "elements": [[DOOMED], [RUN]]}
     storm.store.write_submission("s", {"arrays": [elements]})
     storm = replace(storm)  # reads the submissions
-    log = KILLED.format(registered=registered, after=after)
+    log = KILLED.format(registered=registered, completed=completed, after=after)
     (storm.state_dir / "log" / "slurmctld.log").write_text(log)
     state(RUN, state="running")(storm)
     witness.states = {RUN: shown}
