@@ -64,6 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         steps = _plan(store, manifest, arguments)  # things have moved on since they were shown
         for step in steps:
             _carry_out(store, step, arguments)
+        held = {job for step in steps if step.kind == "uhold" for job in step.jobs}
+        # A job that begins before it is held runs on, and Slurm says nothing of it.
+        for step in steering.begun(_plan(store, manifest, arguments), held) if held else ():
+            _carry_out(store, step, arguments)
     again = [run.id for step in steps if step.kind == "hand over" for run in step.runs]
     return _hand_over(store, manifest, again, arguments.profile) if again else 0
 
@@ -190,6 +194,7 @@ def _moved_on(said: str) -> bool:
         "already",
         "finished",
         "not pending",
+        "no longer pending",
         "disabled operation",
         "no jobs",
     )

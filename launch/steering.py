@@ -7,8 +7,8 @@ the next step boundary, or passes over if it has not begun it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from launch.claims import Claim
@@ -79,6 +79,16 @@ def pause(runs: Sequence[RunStatus], claims: Claims, ended: Callable[[str], bool
         Step("ask", "not running: passed over from now on", idle),
         Step("record", "not running: paused at once", idle),
     )
+
+
+def begun(steps: Iterable[Step], held: Container[str]) -> list[Step]:
+    """What is left to do, of a pause planned anew, about jobs that began before they were held."""
+    late = (
+        replace(step, jobs=[job for job in step.jobs if job in held])
+        for step in steps
+        if step.kind == "requeuehold"
+    )
+    return [step for step in late if step.jobs]
 
 
 def resume(runs: Sequence[RunStatus], claims: Claims) -> list[Step]:

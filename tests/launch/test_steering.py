@@ -62,6 +62,11 @@ def test_pause_and_resume() -> None:
               "e": claim("8", held=True)}  # fmt: skip
     steps = steering.pause(runs, claims, none_ended)
     assert told(steps) == {"uhold": ["7_1"], "requeuehold": ["7_2"], "ask": ["a"]}
+    claims["c"] = claim("7_1", "RUNNING")
+    runs[1] = run("c", "running")
+    again = steering.pause(runs, claims, none_ended)
+    assert told(steering.begun(again, {"7_1", "8"})) == {"requeuehold": ["7_1"]}
+    assert steering.begun(again, {"8"}) == []
     paused = [run("a", "paused"), run("c", "paused"), run("e", "paused"), run("d", "running")]
     claims["c"] = claim("7_1", held=True)
     del claims["a"]

@@ -139,3 +139,20 @@ def test_some_runs_of_an_element(planted, slurm):
     planted.finish()
     assert [run.state().state for run in runs] == ["cancelled", "done", "done"]
     assert "Starting attempt 1\n" in planted.logs(runs[2])  # its own, of the pool in the job
+
+
+def test_a_job_that_begins_as_it_is_held(launcher, slurm, wrapped):
+    """Slurm takes the command and lets the job run on; it is paused all the same."""
+    sweep = launcher.sweep(run={"workload": "digits_mlp", "epochs": 500, "optimizer": PLAIN})
+    launcher.submit(sweep, "--profile", launcher.profile(sbatch={"begin": "now+1hour"}))
+    (job,) = launcher.jobs()
+    wrapped(
+        "scontrol",
+        f'[ $1 = uhold ] && "$REAL" update JobId={job} StartTime=now && '
+        f"until squeue -h -t R -j {job} | grep -q .; do sleep .2; done\n"
+        '"$REAL" "$@"',
+    )
+    launcher.steer("pause")
+    slurm.wait_until(lambda: launcher.counts() == {"paused": 1}, 60, "paused")
+    (line,) = slurm.squeue("-o", "%i|%T|%j|%N|%r")
+    assert QueueRow(*line.split("|")).held
