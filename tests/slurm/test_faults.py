@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from image_folders import write_images
 
+from launch.claims import STALE_SECONDS
 from lrscale import checkpoint
 
 SGD = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
@@ -249,6 +251,36 @@ def test_where_jobs_are_not_requeued(planted, slurm, reference, losses, tmp_path
         assert one.summary()["weights"] == single.summary()["weights"]
         assert losses(one) == losses(single)
     slurm.run("scontrol", "delete", "partition=cancelling")
+
+
+def test_a_node_that_dies_with_its_job(planted, slurm, reference):
+    """Its job may not be requeued: the run is lost and said why, and the same command goes on."""
+    flag = planted.folder / "flag"
+    flag.touch()
+    slow = SGD | {"name": "slow", "seconds": SECONDS, "slow_while": str(flag)}
+    sweep = planted.sweep(run={"workload": "digits_mlp", "epochs": EPOCHS, "optimizer": slow})
+    planted.submit(sweep)
+    (run,), (job,) = planted.runs(), planted.jobs()
+    slurm.run("scontrol", "update", f"JobId={job}", "Requeue=0")
+    planted.wait_for_state(run, "running")
+    (node,) = slurm.squeue("-j", job, "-o", "%N")
+    slurm.crash_node(node)
+    try:
+        slurm.wait_until(lambda: slurm.states(job).get(job) == "NODE_FAIL", 90, "noticed")
+    finally:
+        slurm.start_node(node)
+    then = time.time() - 2 * STALE_SECONDS
+    os.utime(run.state_path, (then, then))
+    (seen,) = planted.status()["runs"]
+    assert (seen["state"], seen["failure"]) == ("lost", "node failure")
+    assert seen["advice"].startswith("the same submit command")
+
+    flag.unlink()
+    planted.submit(sweep)
+    planted.finish()
+    assert planted.counts() == {"done": 1}
+    single = reference(epochs=EPOCHS, optimizer=SGD)
+    assert run.summary()["weights"] == single.summary()["weights"]
 
 
 FAILING = """

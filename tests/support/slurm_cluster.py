@@ -116,6 +116,18 @@ class SlurmCluster:
         """Kills a node's slurmd (``127.0.0.1``, …); its jobs' processes live on."""
         self.run(DEV_CLUSTER, "kill-node", node, self.state_dir)
 
+    def crash_node(self, node: str) -> None:
+        """Kills a node's slurmd and all of its jobs, so that nobody is left to tell of it."""
+        log = str(self.state_dir / "log" / f"slurmd-{node}.log")  # which all its daemons hold open
+        self.kill_node(node)
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                daemon = (folder / "comm").read_text().strip() == "slurmstepd"
+                if daemon and any(os.readlink(file) == log for file in (folder / "fd").iterdir()):
+                    os.kill(int(folder.name), signal.SIGKILL)
+        for job in self.squeue("-w", node, "-o", "%A"):
+            self.kill(job)
+
     def start_node(self, node: str) -> None:
         self.run(DEV_CLUSTER, "start-node", node, self.state_dir)
 
