@@ -29,6 +29,7 @@ from launch.job import (
     read_config,
     trainer,
 )
+from launch.memory import oom_kills
 from launch.requeue import MAX_RETRIES, cause_of_death, may_go_on
 from lrscale.attempt import record_end
 from lrscale.control import Control, StopReason
@@ -100,7 +101,7 @@ def run_pool(
     waiting, free = _shared_out(records, slots), list(slots)
     under_way: list[_Child] = []
     codes: dict[str, int] = {}
-    asked = False
+    asked, starved = False, oom_kills()
     while under_way or (waiting and not control.stop):
         while waiting and free and not control.stop:
             runs = waiting.pop(0)
@@ -115,9 +116,12 @@ def run_pool(
         for child, code in _ended(under_way):
             under_way.remove(child)
             free.append(child.slot)
-            again = []
+            again, hungry = [], code == -signal.SIGKILL and oom_kills() > starved
+            starved += hungry
+            cause = cause_of_death(code, hungry)
             for run in child.runs:
-                if not asked and _account_for(store.run(run), child, code, control, max_retries):
+                run_dir = store.run(run)
+                if not asked and _account_for(run_dir, child, code, cause, control, max_retries):
                     again.append(run)
                 codes[run] = _code_of(store.run(run), child, code)
                 report("end", run)
@@ -217,7 +221,7 @@ def _ended(under_way: Iterable[_Child]) -> list[tuple[_Child, int]]:
 
 
 def _account_for(
-    run_dir: RunDir, child: _Child, code: int, control: Control, max_retries: int
+    run_dir: RunDir, child: _Child, code: int, cause: str, control: Control, max_retries: int
 ) -> bool:
     """Record a death that the run could not record itself: killed, or left by ``os._exit``;
     whether it is to be tried again."""
@@ -234,7 +238,6 @@ def _account_for(
         died = code < 0 or (child.slot.ranks > 1 and not raised)
         if code < 0 or not raised:
             how: Literal["killed", "failed"] = "killed" if died else "failed"
-            cause = cause_of_death(code)
             record_end(run_dir, how, cause, control.job, control.requeues, since=before)
         state = run_dir.state()
         return (

@@ -134,14 +134,17 @@ def may_go_on(run: RunDir, state: State, max_retries: int) -> bool:
     return False
 
 
-def cause_of_death(code: int) -> str:
-    """For an exit code as ``subprocess`` has it: negative for a signal."""
+def cause_of_death(code: int, starved: bool = False) -> str:
+    """For an exit code as ``subprocess`` has it: negative for a signal. ``starved``: the kernel is
+    known to have killed for want of memory."""
     if code >= 0:
         return f"ended with exit code {code}, see its log"
     try:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
+    if starved:
+        return f"killed by {name} for want of memory"
     return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
 
 

@@ -64,6 +64,26 @@ def test_out_of_memory_and_then_without_slurmdbd(planted, strict, reference):
     (ended,) = planted.runs()
     assert "2 times in a row, without a new checkpoint" in ended.state().cause
 
+    # Three in one job: one is killed, which the control group has counted; the others go on.
+    share = hungry.pop("resources") | {"gpus_per_node": 0, "cpus_per_task": 1, "time": "00:20:00"}
+    sweep = planted.sweep(
+        "packed",
+        run=digits | {"epochs": 2},
+        arms={"hungry": hungry, "fed": fed, "too": fed | {"epochs": 3}},
+        resources=share,
+        runs_per_task=3,
+        max_retries=1,
+    )
+    planted.submit(sweep)
+    planted.finish()
+    seen = {run["arm"]: run for run in planted.status("packed")["runs"]}
+    assert {arm: run["state"] for arm, run in seen.items()} == {
+        "hungry": "failed", "fed": "done", "too": "done",
+    }  # fmt: skip
+    assert seen["hungry"]["failure"] == "host OOM"
+    assert "killed by SIGKILL for want of memory" in seen["hungry"]["cause"]
+    hungry["resources"] = {"mem": "1500M"}
+
     pid, _ = (strict.state_dir / "pid" / "slurmdbd").read_text().split()
     os.kill(int(pid), signal.SIGKILL)
     planted.submit(planted.sweep(run=digits, arms={"hungry": hungry, "fed": fed}))
