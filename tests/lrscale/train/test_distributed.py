@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ranks import Runs, free_port, in_float64, results
+from ranks import RankFailed, Runs, free_port, in_float64, results
 
 from lrscale.run_dir import RunDir
 
@@ -93,14 +93,28 @@ def test_all_ranks_stop_when_one_is_asked_to(runs: Runs):
     assert sum(len(r["loss"]) for r in run_dir.metrics() if r["kind"] == "steps") == outcome.step
 
 
-def test_a_rank_that_dies_does_not_leave_the_others_waiting(runs: Runs):
-    run_dir = runs.new(PLAIN | {"epochs": 2000})
+def test_a_rank_that_dies(runs: Runs):
+    """The others do not wait for it, and the run goes on as if nothing had been."""
+    raw = REGULARISED | {"epochs": 30}
+    run_dir, whole = runs.new(raw), runs.new(raw, "whole")
     ranks = runs.start(run_dir, 2, heartbeat_seconds=0.0)
     wait_for_steps(run_dir)
     os.kill(ranks.pids[1], signal.SIGKILL)
     survivor, _ = ranks.ranks[0]
     survivor.join(30)
     assert survivor.exitcode is not None
+    with pytest.raises(RankFailed, match=r"(?i)gloo|connection"):  # the peer's error
+        ranks.outcomes()
+    state = run_dir.state()
+    assert state is not None
+    assert state.state == "running"
+    assert state.step < state.total_steps
+    runs.finish(run_dir, 2)
+    runs.finish(whole, 2)
+    assert results(run_dir) == results(whole)
+    state = run_dir.state()
+    assert state is not None
+    assert state.interruptions == {"killed": 1}
 
 
 @pytest.fixture(scope="module")
