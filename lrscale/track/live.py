@@ -33,11 +33,13 @@ def mirrored(store: Store, run_id: str) -> Iterator[None]:
         yield
         return
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    # A W&B client of this process has left its address there, and may be gone by now.
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     follower = subprocess.Popen(
         [sys.executable, "-m", "lrscale.track.follow", str(store.root), run_id],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": path},
+        env=environment | {"PYTHONPATH": path},
         start_new_session=True,  # with the client's own processes, to end them together
     )
     try:

@@ -65,6 +65,7 @@ def test_a_resumed_run_goes_on_where_the_server_is(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(live, "CLOSE_SECONDS", 120.0)  # a busy machine starts the client slowly
+    monkeypatch.setenv("WANDB_SERVICE", "3-1-unix-/tmp/gone/socket")  # of a client that has ended
     run_dir, project = store.run(RUN), request.node.name
     with mirrored(store, RUN):
         attempt(run_dir, 0, 70, "preempted")
