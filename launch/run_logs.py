@@ -54,6 +54,10 @@ class RunLogs:
         """Whether the batch script of a Slurm job has run: its log is made then."""
         return bool(self._of_element(job))
 
+    def shared(self, job: str) -> bool:
+        """Whether a Slurm job carries out several runs."""
+        return self._runs.get(job, 1) > 1
+
     def name(self, job: str) -> str:
         """The name in the queue of the array that a job belongs to; empty for an unknown one."""
         return self._names.get(job.partition("_")[0], "")

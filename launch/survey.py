@@ -296,6 +296,10 @@ class _Surveyor:
         folder = self._store.run(run.id).path
         saved = bool(checkpoint.checkpoints(folder)) if folder.exists() else False
         step = self._states[run.id].step if run.id in self._states else 0
+        if self._logs.shared(run.job) and run.cause and not run.cause.startswith("killed by"):
+            end = (
+                None  # how the job ended may be another run's doing: this one has said what it was
+            )
         return diagnose(Evidence(run.state, run.cause, step, saved, texts, end))
 
     def _not_begun(self, run: RunStatus, end: JobEnd | None) -> RunStatus:

@@ -30,10 +30,11 @@ def entries(store: Store) -> list[str]:
     return [entry["id"] for entry in store.read_sweep("demo")["runs"]]
 
 
-def queue(store: Store, count: int = 1) -> str:
-    """Hand the sweep's runs to Slurm as array 77; the submission."""
+def queue(store: Store, packed: bool = False) -> str:
+    """Hand the sweep's runs to Slurm as array 77, ``packed`` all in one element; the submission."""
     runs = entries(store)
-    array = {"name": "demo.x.0", "elements": [[run] for run in runs], "job_id": "77"}
+    elements = [runs] if packed else [[run] for run in runs]
+    array = {"name": "demo.x.0", "elements": elements, "job_id": "77"}
     record = submissions.new_record(
         submissions.new_id(),
         "demo",
@@ -239,6 +240,21 @@ def test_how_jobs_ended_that_never_began(make_sweep: MakeSweep) -> None:
     ]
     assert runs[0].node == "n7"
     assert "before the run could begin" in runs[0].cause
+
+
+def test_what_another_run_of_the_job_died_of_is_not_the_cause(make_sweep: MakeSweep) -> None:
+    """One was killed for want of memory, which is how their job ended; the other raised."""
+    states = {("sgd", 0.1, seed): "failed" for seed in (0, 1)}
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=[0, 1], states=states)
+    queue(store, packed=True)
+    killed, raised = entries(store)
+    rewrite(store, killed, job="77", cause="killed by SIGKILL, perhaps for want of memory")
+    rewrite(store, raised, job="77", cause="ValueError: no such thing")
+
+    def sacct(names: Mapping[str, str]) -> dict[str, JobEnd]:
+        return {"77": JobEnd("OUT_OF_MEMORY", 0, 9)}
+
+    assert [run.failure for run in look(store, Squeue([]), sacct)] == ["host OOM", "ValueError"]
 
 
 @pytest.mark.parametrize("left_as", ["preempted", "timeout", "killed"])
