@@ -1,11 +1,14 @@
-"""What every benchmark script shares: ``--json``, ratios against targets, the exit code."""
+"""What benchmark scripts share: ``--json``, ratios against targets, the exit code, and a run."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -65,6 +68,23 @@ def report(results: list[Result], as_json: bool) -> None:
                 f"{r.name}: {r.value:.3g} {r.unit}, target {sign} {r.target:g} {r.unit}: {verdict}"
             )
     sys.exit(0 if all(r.met for r in results) else 1)
+
+
+@contextlib.contextmanager
+def carried_out(config: Any) -> Iterator[Any]:
+    """The ``RunDir`` of a whole training run, in a store that is gone afterwards."""
+    from lrscale.config import encode, identity  # most scripts do without torch
+    from lrscale.control import Control
+    from lrscale.store import Store
+    from lrscale.train import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        store.create()
+        run_dir = store.run(identity(config))
+        run_dir.create({"config": encode(config)})
+        run(config, run_dir, Control())
+        yield run_dir
 
 
 def _text(value: Any) -> str:

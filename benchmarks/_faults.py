@@ -107,7 +107,7 @@ def _slurmd_killed(storm: Storm, job: Job, with_jobs: bool) -> bool:
     storm.dev_cluster("kill-node", node)
     if with_jobs:
         of_jobs = processes(SLURMD_NODENAME=node)
-        send(step_daemons(storm, node), signal.SIGKILL)  # first: a crash reports nothing
+        send(step_daemons(storm.state_dir, node), signal.SIGKILL)  # first: a crash reports nothing
         send(of_jobs, signal.SIGKILL)
     storm.later(node, 2, 20, lambda: storm.dev_cluster("start-node", node))
     return True

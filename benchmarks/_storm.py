@@ -262,9 +262,9 @@ def processes(**variables: str) -> list[int]:
     return found
 
 
-def step_daemons(storm: Storm, node: str) -> list[int]:
-    """The slurmstepd processes of a node, told by the log that they hold open."""
-    log = str(storm.state_dir / "log" / f"slurmd-{node}.log")
+def step_daemons(state_dir: Path, node: str) -> list[int]:
+    """The slurmstepd processes of a cluster's node, told by the log that they hold open."""
+    log = str(state_dir / "log" / f"slurmd-{node}.log")
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

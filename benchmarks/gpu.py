@@ -32,15 +32,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from benchmarks import gd
-from benchmarks._common import Result, parser, report
-from lrscale.config import decode, encode, identity
-from lrscale.control import Control
+from benchmarks._common import Result, carried_out, parser, report
+from lrscale.config import decode
 from lrscale.data.cifar10 import FOLDER, TEST, TRAIN
 from lrscale.registry import models
-from lrscale.store import Store
 from lrscale.theory.batched import BatchedGradientDescent
 from lrscale.theory.setting import new_setting
-from lrscale.train import run
 
 TOGETHER = (1, 10, 100, 1000)  # runs
 GD_TARGET = 10.0  # times the plain loop's steps × runs, at 100 runs
@@ -143,12 +140,7 @@ def step_of_a_run(root: Path, precision: str) -> float:
             "eval_train": 100,
         }
     )
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
-        store.create()
-        run_dir = store.run(identity(config))
-        run_dir.create({"config": encode(config)})
-        run(config, run_dir, Control())
+    with carried_out(config) as run_dir:
         epochs = [record for record in run_dir.metrics() if record["kind"] == "epoch"]
     steps = epochs[-1]["step"] - epochs[0]["step"]
     return float(epochs[-1]["seconds"] - epochs[0]["seconds"]) / steps

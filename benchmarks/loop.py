@@ -33,11 +33,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks._common import Result, parser, report
-from lrscale.config import decode, encode, identity
-from lrscale.control import Control
-from lrscale.store import Store
-from lrscale.train import run
+from benchmarks._common import Result, carried_out, parser, report
+from lrscale.config import decode
 from lrscale.train_config import TrainConfig
 
 TARGET = 1.10
@@ -74,12 +71,7 @@ def model_and_optimizer() -> tuple[nn.Module, torch.optim.Optimizer]:
 def ours(epochs: int) -> float:
     """Seconds of training, as the run itself accounts for them."""
     config = configuration(epochs)
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(folder)
-        store.create()
-        run_dir = store.run(identity(config))
-        run_dir.create({"config": encode(config)})
-        run(config, run_dir, Control())
+    with carried_out(config) as run_dir:
         summary = run_dir.summary()
     assert summary is not None
     return float(summary["seconds"]["training"])

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-GROUPS = Path("/sys/fs/cgroup")
 
-
-def oom_kills(own: Path = Path("/proc/self/cgroup"), groups: Path = GROUPS) -> int:
+def oom_kills(own: Path = Path("/proc/self/cgroup"), groups: Path = Path("/sys/fs/cgroup")) -> int:
     """Processes of this process's control group, in a job that Slurm holds to its memory those of
     its task; 0 where nobody counts.
 

@@ -123,7 +123,7 @@ def run_pool(
                 run_dir = store.run(run)
                 if not asked and _account_for(run_dir, child, code, cause, control, max_retries):
                     again.append(run)
-                codes[run] = _code_of(store.run(run), child, code)
+                codes[run] = _code_of(run_dir, child, code)
                 report("end", run)
             waiting = [[run] for run in again] + waiting
     return codes

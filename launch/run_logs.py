@@ -29,7 +29,7 @@ class RunLogs:
         """Rank to log: those of the element that it had to itself; else the run's own, of all its
         ranks, under 0; empty for neither."""
         own, element = self._store.run(run).log_path, self._of_element(job)
-        if own.exists() and not (element and self._runs.get(job) == 1):
+        if own.exists() and (self.shared(job) or not element):
             return {0: own}
         return element
 

@@ -11,7 +11,7 @@ from lrscale.compare import views
 from lrscale.compare.chart_values import Chart, Series, numbers_of, scale_of, series_of
 from lrscale.compare.comparison import Comparison, plain
 from lrscale.compare.curve_charts import curve_charts
-from lrscale.compare.curves import MOST, load_groups, load_lines
+from lrscale.compare.curves import MOST, best_of, load_groups, load_lines
 from lrscale.compare.load import Metric
 from lrscale.compare.profiles import Profile
 from lrscale.compare.provenance import is_rate
@@ -112,13 +112,12 @@ def _spreads(c: Comparison) -> list[Chart]:
     for groups, measure, title in kinds:
         if groups:
             lost = [f"{group.label} {group.lost}" for group in groups if group.lost]
-            best = f" (best {MOST} of {len(c.groups)})" if len(c.groups) > MOST else ""
             boxes = "Boxes: quartiles, whiskers to the ends."
             notes = [boxes] if any(group.box for group in groups) else []
             notes += [f"Diverged: {', '.join(lost)}."] if lost else []
             made.append({
                 "kind": "boxes",
-                "title": f"{title}{best}",
+                "title": f"{title}{best_of(len(c.groups))}",
                 "note": " ".join(notes),
                 "y": {
                     "label": f"final {views.label_of(measure)}",

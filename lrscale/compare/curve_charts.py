@@ -6,7 +6,17 @@ from lrscale.compare import views
 from lrscale.compare.chart_values import Chart, Series, numbers_of, scale_of, series_of
 from lrscale.compare.comparable import why_not
 from lrscale.compare.comparison import Comparison
-from lrscale.compare.curves import LOSSES, MINIBATCH, MOST, Line, Lines, band, recorded, thinned
+from lrscale.compare.curves import (
+    LOSSES,
+    MINIBATCH,
+    Line,
+    Lines,
+    band,
+    best_of,
+    recorded,
+    shown_measures,
+    thinned,
+)
 
 ENTIRE = 1000  # epochs from which on they need a log scale
 PLACES = {"epoch": "epoch", "seconds": "training time (s)"}
@@ -14,9 +24,7 @@ PLACES = {"epoch": "epoch", "seconds": "training time (s)"}
 
 def curve_charts(shown: Lines, c: Comparison) -> list[Chart]:
     """The loss and the metric that points were chosen by; the loss beside the running one."""
-    losses = [name for name in ("train_loss", "loss") if recorded(shown, name)][:1]
-    measures = dict.fromkeys([*losses, c.metric.select])
-    made = [_curves(shown, measure) for measure in measures if recorded(shown, measure)]
+    made = [_curves(shown, measure) for measure in shown_measures(shown, c.metric)]
     both = all(recorded(shown, measure) for measure in LOSSES)
     return [*made, _minibatch(shown)] if both else made
 
@@ -30,18 +38,13 @@ def _curves(shown: Lines, measure: str) -> Chart:
     untimed = f" {why_not(shown.untimed)}" if shown.untimed else ""
     return {
         "kind": "lines",
-        "title": f"{label[0].upper()}{label[1:]}{_best(shown)}",
+        "title": f"{label[0].upper()}{label[1:]}{best_of(shown.total)}",
         "note": f"Mean within the range over seeds; single seeds where not all finished.{untimed}",
         "xs": [epochs] if untimed else [epochs, seconds],
         "y": {"label": label, "scale": scale_of(measure, series)},
         "ordered": shown.ordered,
         "series": series,
     }
-
-
-def _best(shown: Lines) -> str:
-    """Which lines there are, where not all."""
-    return f" (best {MOST} of {shown.total})" if shown.total > MOST else ""
 
 
 def _epochs(last: float) -> dict[str, str]:
@@ -62,7 +65,7 @@ def _minibatch(shown: Lines) -> Chart:
     (running, loss), last = LOSSES.values(), max((s["x"][0][-1] for s in series), default=1)
     return {
         "kind": "lines",
-        "title": f"{MINIBATCH}{_best(shown)}",
+        "title": f"{MINIBATCH}{best_of(shown.total)}",
         "note": f"Dotted: {running}. Solid: {loss}, within the range over seeds.",
         "xs": [_epochs(last)],
         "y": {"label": "training loss", "scale": scale_of("train_loss", series)},

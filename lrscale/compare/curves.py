@@ -12,6 +12,7 @@ import pandas as pd
 from lrscale.compare.aggregate import select, sort_key
 from lrscale.compare.comparable import obstacles
 from lrscale.compare.comparison import Comparison
+from lrscale.compare.load import Metric
 from lrscale.compare.render.cells import point_text
 from lrscale.compare.samples import at_point, reported_runs
 from lrscale.store import Store
@@ -114,6 +115,18 @@ def band(line: Line, x: str, y: str) -> pd.DataFrame | None:
 
 def recorded(shown: Lines, measure: str) -> bool:
     return any(measure in frame for line in shown.lines for frame in line.seeds)
+
+
+def shown_measures(shown: Lines, metric: Metric) -> list[str]:
+    """The loss, and the metric that points were chosen by, as far as they are recorded."""
+    losses = [name for name in ("train_loss", "loss") if recorded(shown, name)][:1]
+    measures = dict.fromkeys([*losses, metric.select])
+    return [measure for measure in measures if recorded(shown, measure)]
+
+
+def best_of(total: int) -> str:
+    """What a title adds where a figure shows the best of so many; empty where it shows all."""
+    return f" (best {MOST} of {total})" if total > MOST else ""
 
 
 def thinned(frame: pd.DataFrame, y: str) -> pd.DataFrame:

@@ -14,7 +14,18 @@ from matplotlib.ticker import MaxNLocator
 
 from lrscale.compare.comparable import why_not
 from lrscale.compare.comparison import Comparison
-from lrscale.compare.curves import LOSSES, MINIBATCH, MOST, Line, Lines, band, load_lines, recorded
+from lrscale.compare.curves import (
+    LOSSES,
+    MINIBATCH,
+    MOST,
+    Line,
+    Lines,
+    band,
+    best_of,
+    load_lines,
+    recorded,
+    shown_measures,
+)
 from lrscale.compare.gd_figures import draw_gd
 from lrscale.compare.gd_runs import is_gd, load_gd
 from lrscale.compare.point_figures import (
@@ -69,8 +80,7 @@ def draw(store: Store, comparison: Comparison, folder: Path) -> dict[str, list[P
     with rc_context(STYLE):
         for one in _drawn(store, comparison):
             if one.figure is not None:
-                best = f" (best {MOST} of {one.total})" if one.total > MOST else ""
-                what = f"{comparison.sweep}: {one.title.lower()}{best}"
+                what = f"{comparison.sweep}: {one.title.lower()}{best_of(one.total)}"
                 title(one.figure, what, data, one.over)
                 literal(one.figure)
                 made[one.title] = save(one.figure, folder, one.name)
@@ -134,9 +144,7 @@ def _drawn(store: Store, c: Comparison) -> list[Drawn]:
 def curves(shown: Lines, comparison: Comparison) -> Figure | None:
     """Loss, and the metric points were chosen by, against epoch and, where it can be compared,
     training time."""
-    losses = [m for m in ("train_loss", "loss") if recorded(shown, m)][:1]
-    measures = list(dict.fromkeys([*losses, comparison.metric.select]))
-    measures = [measure for measure in measures if recorded(shown, measure)]
+    measures = shown_measures(shown, comparison.metric)
     if not measures:
         return None
     places = (EPOCH,) if shown.untimed else (EPOCH, TIME)

@@ -86,8 +86,7 @@ class Trainer:
         self.pending: list[tuple[Tensor, float]] = []  # loss and learning rate since then
         self.provenances = [provenance(self.runtime)]
         self.sharing = control.sharing  # the most of all attempts
-        self.meter, self.earlier_joules = Meter(self.runtime.device), 0.0
-        self.joules = 0.0  # of all ranks and attempts, at the last look; NaN if not known
+        self.meter = Meter(self.runtime.device)
         self.pulse = Pulse(self.runtime, control, self.step)
         self.intake = Intake(task.source, self.runtime)
         self.predictions: Predictions | None = None  # of the test set, at the end
@@ -186,7 +185,7 @@ class Trainer:
     def _mean_losses(self, losses: list[Tensor]) -> list[float]:
         """Each step's loss over its global batch: the mean of the ranks' losses."""
         ranks = self.runtime.gather([self.meter.joules(), *torch.stack(losses).tolist()])
-        self._add_up([joules for joules, *_ in ranks])
+        self.meter.add_up([joules for joules, *_ in ranks])
         if len(ranks) == 1:
             return ranks[0][1:]
         _, *steps = zip(*ranks, strict=True)
@@ -262,7 +261,7 @@ class Trainer:
                 "seconds": self.clock.seconds(),
                 "provenances": self.provenances,
                 "sharing": self.sharing,
-                "joules": _known(self.joules),
+                "joules": self.meter.total,
                 "intake": self.intake.state(),
             }
             if self.attempt.save(self.step, state):
@@ -276,15 +275,14 @@ class Trainer:
         self.clock.carry(saved["seconds"])
         self.intake.load_state(saved["intake"])
         self.sharing = max(self.sharing, saved.get("sharing", 1))
-        joules = saved.get("joules")
-        self.joules = self.earlier_joules = math.nan if joules is None else joules
+        self.meter.carry(saved.get("joules"))
         here = self.provenances[0]
         self.provenances = [p for p in saved["provenances"] if p != here] + [here]
 
     def _finish(self, outcome: Outcome) -> None:
         """Provenance goes into the summary; mixed runs are no exact repeats."""
         done = outcome.state == "done"
-        self._add_up([joules for (joules,) in self.runtime.gather([self.meter.joules()])])
+        self.meter.add_up([joules for (joules,) in self.runtime.gather([self.meter.joules()])])
         seconds, damaged = self.clock.seconds(), self.intake.damaged()
         summary = {
             "seconds": seconds,
@@ -300,7 +298,7 @@ class Trainer:
             **self.provenances[-1],
             "mixed": len(self.provenances) > 1 or self._resumed_inexactly(),
             "sharing": self.sharing,
-            "energy_joules": _known(self.joules) if self.sharing == 1 else None,
+            "energy_joules": self.meter.total if self.sharing == 1 else None,
             **self._monitored(),
         }
         step, watch = outcome.step, self.task.watch
@@ -315,10 +313,6 @@ class Trainer:
         """Whether the same steps, taken again, may have come out different in the last digit."""
         on_gpu = self.runtime.device.type == "cuda"
         return self.attempt.saved is not None and on_gpu and not self.config.deterministic
-
-    def _add_up(self, ranks: Sequence[float]) -> None:
-        """Take note of the joules that each rank's meter shows."""
-        self.joules = self.earlier_joules + sum(ranks)
 
     def _monitored(self) -> dict[str, Any]:
         """What the monitor has come to, where there is one."""
@@ -337,10 +331,6 @@ class Trainer:
     def _note_progress(self, step: int) -> None:
         epoch = step // self.task.order.steps_per_epoch
         self.attempt.progress(step, self.task.total_steps, epoch, self.loss)
-
-
-def _known(joules: float) -> float | None:
-    return joules if math.isfinite(joules) else None
 
 
 def _recorded(records: Sequence[Record]) -> int:
