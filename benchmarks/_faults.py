@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from benchmarks._slurm_log import Outage
 from benchmarks._storm import PATIENCE, Fault, Job, Storm, ask, processes, send, step_daemons
 from lrscale import checkpoint
 from lrscale.files import write_text
@@ -84,7 +85,10 @@ def preempted_with_20_s_of_grace(storm: Storm, job: Job) -> bool:
 def _preempted(storm: Storm, job: Job) -> bool:
     """By a job that wants the whole node."""
     (node,) = job.nodes
-    storm.note(*storm.on_node(node))
+    there = storm.on_node(node)
+    if job not in there:  # it has left, or squeue was not answered
+        return False
+    storm.note(*there)
     whole = ("-p", "high", "-w", node, "-c8", "-o", "/dev/null", "--wrap", "sleep 1")
     return ask("sbatch", *whole) is not None
 
@@ -103,13 +107,18 @@ def _slurmd_killed(storm: Storm, job: Job, with_jobs: bool) -> bool:
     node = storm.random.choice(job.nodes)
     if storm.under_repair(node):
         return False
-    storm.note(*storm.on_node(node))
+    since = time.time()
     storm.dev_cluster("kill-node", node)
     if with_jobs:
         of_jobs = processes(SLURMD_NODENAME=node)
         send(step_daemons(storm.state_dir, node), signal.SIGKILL)  # first: a crash reports nothing
         send(of_jobs, signal.SIGKILL)
-    storm.later(node, 2, 20, lambda: storm.dev_cluster("start-node", node))
+
+    def start() -> None:
+        storm.dev_cluster("start-node", node)
+        storm.outages.append(Outage(node, since, time.time()))
+
+    storm.later(node, 2, 20, start)
     return True
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks._chaos_runs import ROOT, runs_of
+from benchmarks._slurm_log import ControllerLog, Outage, node_names
 from benchmarks._trace import Unsaved, told
 from launch.submissions import job_of_element
 from lrscale.lock import process_alive
@@ -79,7 +79,8 @@ class Storm:
         disk: the file system of the store, when it is one of its own that may be filled.
         counts: faults by kind.
         phases: faults by the phase of the job that was drawn.
-        hits: how often each run may have been interrupted, by id.
+        hits: how often each run may have been interrupted, by id; those aside that lost a node.
+        outages: when nodes were away.
         cancelled: when a run's job was cancelled, Unix seconds, by id.
         tended: see ``tend``.
         unsaved: when checkpoints were damaged, or could not be written.
@@ -95,6 +96,7 @@ class Storm:
     counts: Counter[str] = field(default_factory=Counter)
     phases: Counter[str] = field(default_factory=Counter)
     hits: Counter[str] = field(default_factory=Counter)
+    outages: list[Outage] = field(default_factory=list)
     cancelled: dict[str, float] = field(default_factory=dict)
     tended: int = 0
     unsaved: Unsaved = field(default_factory=Unsaved)
@@ -158,7 +160,7 @@ class Storm:
             job, partition, nodes = line.split("|")
             if runs := self._elements.get(job):
                 arm = self._arms[runs[0].id]
-                running.append(Job(job, partition, hosts(nodes), runs, arm))
+                running.append(Job(job, partition, tuple(sorted(node_names(nodes))), runs, arm))
         return running
 
     def on_node(self, node: str) -> list[Job]:
@@ -174,34 +176,21 @@ class Storm:
                 self.hits[run.id] += 1
 
     def node_failures(self, run: str) -> int:
-        """How often Slurm has requeued a run's job because a node did not answer, whoever's fault
-        that was: on a busy machine a node may be late."""
-        failed = re.findall(
-            r"requeue (?:job )?JobId=([\d_]+).* due to (?:node|failure)", self._log()
+        """How many starts of a run's jobs have lost a node: to a fault, also to one that was there
+        before them; or since Slurm thought so, as a node may answer late on a busy machine."""
+        log = ControllerLog(self.state_dir)
+        return sum(
+            start.lost_a_node(self.outages)
+            for job in self._jobs_of(run)
+            for start in log.starts(job)
         )
-        return sum(failed.count(job) for job in self._jobs_of(run))
 
     def ended_by_slurm(self, run: str) -> bool:
-        """Whether Slurm has ended a run's job for good, without the batch script that would have
-        had it requeued: killed with the new start of a job on a node that comes back with an older
-        one still alive, whose step registers with it; or dead since its node crashed, when the
-        time limit was over before Slurm had noticed."""
-        log = self._log()
-        for job in self._jobs_of(run):
-            *_, last = re.split(rf"(?:Allocate|Started) JobId={job}\b", log)
-            completed = re.search(rf"_job_complete: JobId={job}\b(.*)", last)
-            if completed and " WTERMSIG 9" in completed[1]:
-                if re.search(rf"Registered .*JobId={job}\b", log):
-                    return True
-            elif not completed and re.search(rf"Time limit exhausted for JobId={job}\b", last):
-                return True
-        return False
+        """Whether Slurm itself has ended a run's job for good."""
+        return any(map(ControllerLog(self.state_dir).ended_for_good, self._jobs_of(run)))
 
     def _jobs_of(self, run: str) -> list[str]:
         return [job for job, runs in self._elements.items() if run in {r.id for r in runs}]
-
-    def _log(self) -> str:
-        return (self.state_dir / "log" / "slurmctld.log").read_text(errors="replace")
 
     def tend(self) -> None:
         """As whoever keeps the cluster: release jobs that Slurm holds because it could not start
@@ -242,13 +231,6 @@ def ask(*words: str, seconds: float | None = None) -> str | None:
     except subprocess.TimeoutExpired:
         return None
     return done.stdout if done.returncode == 0 else None
-
-
-def hosts(nodes: str) -> tuple[str, ...]:
-    """``127.0.0.[1-2,4]`` as names."""
-    if "[" not in nodes:
-        return tuple(nodes.split(","))
-    return tuple((ask("scontrol", "show", "hostnames", nodes) or "").split())
 
 
 def processes(**variables: str) -> list[int]:

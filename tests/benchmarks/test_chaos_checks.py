@@ -222,16 +222,20 @@ def test_cancelled_runs(storm: Storm, witness: Shown):
 
 
 KILLED = """\
-sched: Allocate JobId=7_1(8) NodeList=127.0.0.3 #CPUs=1 Partition=main
-requeue job JobId=7_1(8) due to failure of node 127.0.0.3
+[2026-11-26T12:00:00.500] sched: Allocate JobId=7_1(8) NodeList=127.0.0.3 #CPUs=1 Partition=main
+[2026-11-26T12:00:40.500] requeue job JobId=7_1(8) due to failure of node 127.0.0.3
 {registered}
-sched: Allocate JobId=7_1(8) NodeList=127.0.0.3 #CPUs=1 Partition=main
+[2026-11-26T12:01:00.500] sched: Allocate JobId=7_1(8) NodeList=127.0.0.3 #CPUs=1 Partition=main
 {completed}
 {after}
 """
-COMPLETED = "_job_complete: JobId=7_1(8) WTERMSIG 9"
-TIMED_OUT = "Time limit exhausted for JobId=7_1(8)"
-REGISTERED = "error: Registered PENDING JobId=7_1(8) StepId=8.0 on node 127.0.0.3"
+COMPLETED = "[2026-11-26T12:01:01.500] _job_complete: JobId=7_1(8) WTERMSIG 9"
+TIMED_OUT = "[2026-11-26T12:01:01.500] Time limit exhausted for JobId=7_1(8)"
+EXITED = "[2026-11-26T12:01:02.500] _job_complete: JobId=7_1(8) WEXITSTATUS 0"
+AGAIN = "[2026-11-26T12:01:02.500] sched: Allocate JobId=7_1(8) NodeList=127.0.0.1"
+REGISTERED = (
+    "[2026-11-26T12:00:59.500] error: Registered PENDING JobId=7_1(8) StepId=8.0 on node 127.0.0.3"
+)
 
 
 @pytest.mark.parametrize(
@@ -240,9 +244,9 @@ REGISTERED = "error: Registered PENDING JobId=7_1(8) StepId=8.0 on node 127.0.0.
         (REGISTERED, COMPLETED, "", "lost", 0, 0),
         (REGISTERED, COMPLETED, "", "running", 0, 1),
         (REGISTERED.replace("7_1(8)", "7_11(18)"), COMPLETED, "", "lost", 1, 1),
-        (REGISTERED, COMPLETED, "sched: Allocate JobId=7_1(8) NodeList=127.0.0.1", "lost", 1, 1),
+        (REGISTERED, COMPLETED, AGAIN, "lost", 1, 1),
         ("", TIMED_OUT, "", "lost", 0, 0),
-        ("", TIMED_OUT, "_job_complete: JobId=7_1(8) WEXITSTATUS 0", "lost", 1, 1),
+        ("", TIMED_OUT, EXITED, "lost", 1, 1),
     ],
 )
 def test_only_what_slurm_itself_has_ended_may_wait_for_the_same_command(
