@@ -15,13 +15,13 @@ if __name__ == "__main__":  # the code beside this file, whatever copy of it is 
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from launch import terminal
-from launch.claims import beats, let_go, live_claims
+from launch.claims import Claim, beats, let_go, live_claims
 from launch.diagnose import failing_rank
 from launch.run_logs import RunLogs, Tail, last_attempt, of_ranks
 from launch.selection import add_arguments, configs, selection
 from launch.survey import EXPLAINED, RunStatus, survey
 from lrscale.errors import UserError, did_you_mean
-from lrscale.run_state import State
+from lrscale.run_state import FINISHED, State
 from lrscale.store import Store
 
 EXAMPLE = "python launch/logs.py quickstart --arm adam optimizer.lr=0.01 seed=1 -f"
@@ -38,11 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = _chosen(store, arguments)
     files = _files(store, run)
     tails = {path: Tail(path) for path in files.values()}
-    _say(_headline(store, run), *map(str, files.values()))
+    waits = _waits(store, run, store.run(run).state())
+    _say(_headline(store, run), *_waiting(run, waits), *map(str, files.values()))
     whole = arguments.follow  # the rest of a line comes with what follows
     _show(store, run, {rank: tails[path].new_lines(whole) for rank, path in files.items()})
     if arguments.follow:
-        _follow(store, run, tails)
+        _follow(store, run, tails, waits)
     elif not files:
         _say("it has printed nothing yet")
     return 0
@@ -105,6 +106,18 @@ def _headline(store: Store, run: str) -> str:
     return f"run {run[:8]}: {state.state}, attempt {state.attempt}, step {state.step}{cause}"
 
 
+def _waits(store: Store, run: str, state: State | None) -> Claim | None:
+    """Who has a run that is not at work, to start it or to go on with it; None for nobody."""
+    if (state is not None and state.state in FINISHED) or beats(state, store.clock()):
+        return None
+    claim = live_claims(store).runs.get(run)
+    return None if claim is None or let_go(state, claim) else claim
+
+
+def _waiting(run: str, claim: Claim | None) -> list[str]:
+    return [] if claim is None else [f"run {run[:8]}: {claim}"]
+
+
 def _show(store: Store, run: str, lines: Mapping[int, Sequence[str]]) -> None:
     texts = {rank: last_attempt("\n".join(some)) for rank, some in lines.items()}
     if len(texts) == 1:
@@ -137,23 +150,23 @@ def _say(*lines: str) -> None:
 # --- following it
 
 
-def _follow(store: Store, run: str, tails: dict[Path, Tail]) -> None:
+def _follow(store: Store, run: str, tails: dict[Path, Tail], waits: Claim | None) -> None:
     """Through attempts and jobs, until nobody has the run any more; or Ctrl-C."""
     files, attempt = _files(store, run), _attempt(store.run(run).state())
-    looked, over, waits = -QUEUE_SECONDS, False, ""
+    looked, over = -QUEUE_SECONDS, False
     while True:
         state = store.run(run).state()
         began, alive = _attempt(state) != attempt, beats(state, store.clock())
         if began:
-            attempt, waits = _attempt(state), ""
+            attempt, waits = _attempt(state), None
             _say(_headline(store, run))
         if began or (not alive and time.monotonic() - looked >= QUEUE_SECONDS):
-            claim = live_claims(store).runs.get(run)
-            over = not alive and (claim is None or let_go(state, claim))
+            claim = _waits(store, run, state)
+            over = not alive and claim is None
             files, looked = _files(store, run), time.monotonic()
-            if not alive and not over and waits != str(claim):
-                waits = str(claim)
-                _say(f"run {run[:8]}: {waits}")
+            if not alive and str(waits) != str(claim):
+                waits = claim
+                _say(*_waiting(run, claim))
         for rank, path in files.items():
             tail = tails.setdefault(path, Tail(path))
             _print_lines(tail.new_lines(whole=not over), _label(rank, len(files)))

@@ -34,6 +34,9 @@ EXIT_NO_STEP = 113
 Fate = Literal["running", "requeued", "preempted", "timeout", "cancelled", "unknown"]
 
 CONTROLLER_SECONDS = 300  # for a controller that is being restarted
+# Before the step that srun could not start is tried once more, and twice as long each time: a node
+# whose slurmd has died is given out until Slurm has noticed, by default within 100 s.
+NO_STEP_SECONDS, MOST_NO_STEP_SECONDS = 30, 600
 
 
 def cluster_job() -> str:
@@ -201,6 +204,14 @@ def _before_it_began(code: int) -> RunState:
     return signals.get(code - 128, "killed")
 
 
+def _wait_for_nodes(store: Store, runs: Iterable[str]) -> None:
+    states = [state for run in runs if (state := store.run(run).state())]
+    retries = max((state.retries for state in states), default=0)
+    seconds = min(NO_STEP_SECONDS * 2**retries, MOST_NO_STEP_SECONDS)
+    print(f"lrscale: srun could not start it; waiting for {seconds} s", file=sys.stderr, flush=True)
+    time.sleep(seconds)
+
+
 def main(argv: Sequence[str]) -> int:
     root, submission, array, code = argv
     store, job = Store(root), cluster_job()
@@ -221,6 +232,10 @@ def main(argv: Sequence[str]) -> int:
         return settle(store, element, job, fate, record.get("max_retries", MAX_RETRIES))
 
     if once_there_is_room(account):
+        if int(code) == EXIT_NO_STEP:
+            _wait_for_nodes(store, element)
+            if fate_of(job) not in ("running", "timeout"):
+                return 0
         requeue(job)
     return 0
 

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from launch import logs, submissions
+from launch.claims import Claim, Claims
 from launch.run_logs import Tail
 from lrscale.store import Store
 
@@ -93,6 +96,24 @@ def test_one_that_has_not_begun(make_sweep: MakeSweep, capsys: pytest.CaptureFix
     out, err = shown(store, capsys, ids(store)[0][:6], "--follow")  # nobody has it
     assert (out, "has not begun" in err) == ("", True)
     assert "has printed nothing yet" in shown(store, capsys, "demo")[1]
+
+
+def test_one_that_waits_to_go_on(
+    make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed run that was asked for again; the other one is done, and nobody asks for it."""
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=[0, 1], states={("sgd", 0.1, 0): "failed"})
+    failed, done = ids(store)
+    claims = {
+        run: Claim("s", "demo", "slurm", "9_0", "PENDING", time.time() + 1) for run in ids(store)
+    }
+    monkeypatch.setattr(logs, "live_claims", lambda _: Claims(runs=claims))
+    said = shown(store, capsys, failed)[1].splitlines()
+    assert said[0].startswith(f"run {failed[:8]}: failed, attempt 1")
+    assert said[1] == f"run {failed[:8]}: pending on slurm as 9_0"
+    assert "pending" not in shown(store, capsys, done)[1]
+    claims[failed] = replace(claims[failed], since=0.0)  # the job in which it failed
+    assert "pending" not in shown(store, capsys, failed)[1]
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,43 @@ def test_what_the_scheduler_says(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(requeue, "CONTROLLER_SECONDS", 0)
     assert requeue.fate_of("7") == fate
+
+
+def test_a_step_that_cannot_start_is_given_time(
+    runs: list[RunDir], monkeypatch: pytest.MonkeyPatch
+):
+    """Longer each time, until it is given up."""
+    store, done = store_of(runs), []
+    submission = {"arrays": [{"job_id": "7", "elements": [[IDS[2]]]}], "max_retries": 2}
+    store.write_submission("s", submission)
+    store.write_run_records("s", {IDS[2]: {"config": {}}})
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(requeue.time, "sleep", lambda seconds: done.append(seconds))
+    monkeypatch.setattr(requeue, "fate_of", lambda _: done.append("asked") or "running")
+    monkeypatch.setattr(requeue, "requeue", lambda job: done.append(f"requeue {job}"))
+
+    def start(number: int, code: int) -> None:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(number))
+        requeue.main([str(store.root), "s", "0", str(code)])
+
+    start(1, EXIT_NO_STEP)
+    start(2, EXIT_NO_STEP)
+    start(3, EXIT_NO_STEP)
+    assert done == ["asked", 30, "asked", "requeue 7", "asked", 60, "asked", "requeue 7", "asked"]
+    state = runs[2].state()
+    assert state is not None
+    assert state.cause.startswith("srun could not start it, see its log, before it could begin, 3")
+
+
+def test_what_was_cancelled_meanwhile_is_not_brought_back(
+    runs: list[RunDir], monkeypatch: pytest.MonkeyPatch
+):
+    store, fates = store_of(runs), iter(["running", "cancelled"])
+    store.write_submission("s", {"arrays": [{"job_id": "7", "elements": [[IDS[2]]]}]})
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(requeue.time, "sleep", lambda _: None)
+    monkeypatch.setattr(requeue, "fate_of", lambda _: next(fates))
+    monkeypatch.setattr(requeue, "requeue", lambda job: pytest.fail(f"{job} was requeued"))
+    assert requeue.main([str(store.root), "s", "0", str(EXIT_NO_STEP)]) == 0
+    assert states(runs)[2] == "killed"
+    assert next(fates, None) is None
