@@ -234,7 +234,8 @@ def ask(*words: str, seconds: float | None = None) -> str | None:
 
 
 def processes(**variables: str) -> list[int]:
-    """Those in whose environment these variables have these values."""
+    """Those of this cluster in whose environment these variables have these values."""
+    variables["SLURM_CONF"] = os.environ["SLURM_CONF"]
     wanted = {f"{name}={value}".encode() for name, value in variables.items()}
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
