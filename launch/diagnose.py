@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from launch.accounting import BAD_ENDS, JobEnd
 
@@ -27,6 +27,7 @@ class Evidence:
         has_checkpoint: whether there is one to resume from.
         logs: the end of each rank's log, rank 0 first, of the last attempt.
         job: how its job ended; None where accounting does not say.
+        shared: whether other runs were in that job, whose doing its end may be.
     """
 
     state: str
@@ -35,6 +36,7 @@ class Evidence:
     has_checkpoint: bool = False
     logs: Sequence[str] = ()
     job: JobEnd | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,9 @@ _DEATH = re.compile(r"killed by SIG\w+|ended with exit code \d+|Segmentation fau
 
 def diagnose(evidence: Evidence) -> Diagnosis:
     """The one cause of a run's failure."""
+    if evidence.shared and evidence.cause and not evidence.cause.startswith("killed by"):
+        # One that was killed did not see by whom; any other has said what it was.
+        evidence = replace(evidence, job=None)
     if evidence.state == "diverged":
         return _of_rule(_rule(NAN), evidence.cause or f"loss not finite at step {evidence.step}")
     own = _own_words(evidence)

@@ -296,11 +296,8 @@ class _Surveyor:
         folder = self._store.run(run.id).path
         saved = bool(checkpoint.checkpoints(folder)) if folder.exists() else False
         step = self._states[run.id].step if run.id in self._states else 0
-        if self._logs.shared(run.job) and run.cause and not run.cause.startswith("killed by"):
-            end = (
-                None  # how the job ended may be another run's doing: this one has said what it was
-            )
-        return diagnose(Evidence(run.state, run.cause, step, saved, texts, end))
+        shared = self._logs.shared(run.job)
+        return diagnose(Evidence(run.state, run.cause, step, saved, texts, end, shared))
 
     def _not_begun(self, run: RunStatus, end: JobEnd | None) -> RunStatus:
         """Of a run that nobody has: its job, if it had one, may have failed before it.

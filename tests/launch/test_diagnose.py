@@ -152,6 +152,15 @@ def test_what_the_accounting_says(job: JobEnd, kind: str) -> None:
     assert diagnose(Evidence("lost", logs=[traceback(CUDA_OOM)], job=job)).kind == "CUDA OOM"
 
 
+@pytest.mark.parametrize(
+    ("cause", "kind"), [("ValueError: no", "ValueError"), ("killed by SIGKILL", "host OOM")]
+)
+def test_how_a_shared_job_ended_is_no_cause_of_what_has_said_its_own(cause: str, kind: str) -> None:
+    job = JobEnd("OUT_OF_MEMORY", 137, 9, "n1")
+    assert diagnose(Evidence("failed", cause=cause, job=job, shared=True)).kind == kind
+    assert diagnose(Evidence("failed", cause=cause, job=job)).kind == "host OOM"
+
+
 def test_a_memory_limit_is_not_guessed() -> None:
     cause = "killed by SIGKILL, perhaps for want of memory"
     assert diagnose(Evidence("failed", cause=cause)).kind == "killed by SIGKILL"
