@@ -39,6 +39,23 @@ class Start:
     nodes: frozenset[str]
     told: str
 
+    @property
+    def killed(self) -> bool:
+        """Whether its batch script was."""
+        completed = re.search(r"_job_complete: JobId=(.*)", self.told)
+        return completed is not None and " WTERMSIG 9" in completed[1]
+
+    @property
+    def died_before_its_limit(self) -> bool:
+        """Whether nobody was left to say that it had ended, as after a crash of its node, when
+        its time limit was over before Slurm had noticed."""
+        return "_job_complete: " not in self.told and "Time limit exhausted" in self.told
+
+    @property
+    def ended_by_slurm(self) -> bool:
+        """Whether nobody was left to have it requeued."""
+        return self.killed or self.died_before_its_limit
+
     def lost_a_node(self, outages: Iterable[Outage]) -> bool:
         """Whether a node of it was away for a while, or Slurm thought so: a busy one may answer
         late."""
@@ -78,15 +95,14 @@ class ControllerLog:
             yield Start(_unix(lines[number]), until, node_names(found[1]), told)
 
     def ended_for_good(self, job: str) -> bool:
-        """Whether Slurm has ended a job without the batch script that would have had it requeued:
-        killed with the new start of a job on a node that comes back with an older one still
-        alive, whose step registers with it; or dead since its node crashed, when the time limit
-        was over before Slurm had noticed."""
-        *_, last = [Start(0.0, inf, frozenset(), ""), *self.starts(job)]
-        completed = re.search(r"_job_complete: JobId=(.*)", last.told)
-        if completed and " WTERMSIG 9" in completed[1]:
-            return bool(re.search(rf"Registered .*JobId={job}\b", self._text))
-        return not completed and "Time limit exhausted" in last.told
+        """Whether Slurm has ended a job without the batch script that would have had it requeued,
+        and no other job of its submission has since: as Start has it, or killed on a node that
+        came back with an older start of the job still alive, whose step registered with it."""
+        *_, last = [None, *self.starts(job)]
+        if last is None:
+            return False
+        registered = re.search(rf"Registered .*JobId={job}\b", self._text)
+        return last.died_before_its_limit or (last.killed and registered is not None)
 
 
 def node_names(nodes: str) -> frozenset[str]:

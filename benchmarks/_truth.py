@@ -168,7 +168,7 @@ def _miscounted(run: str, state: State, arm: str, storm: Storm) -> Iterator[str]
     afresh = run in storm.cancelled  # without a checkpoint
     if not afresh and sum(state.interruptions.values()) != state.attempt - 1:
         yield f"{state.attempt} attempts, and of these ended {state.interruptions}"
-    hits = storm.hits[run] + storm.node_failures(run)
+    hits = storm.hits[run] + storm.broken_starts(run)
     again = afresh + storm.ended_by_slurm(run)  # the forgetting takes a number
     tries = MAX_RETRIES * (1 + again) if arm == "doomed" else 0
     if state.attempt > 1 + hits + tries + again:

@@ -8,7 +8,8 @@ machine. For so many minutes faults of every kind hit jobs drawn at random, most
 middle of their training; then all goes on undisturbed to its end. A run is
 
 - *lost* that does not end by itself, unless it was cancelled, or Slurm itself has ended its job
-  with the batch script (these are listed, and go on by the same command);
+  with the batch script and no other job ended later that could bring it back (these are listed, and
+  go on by the same command);
 - *doubled* if a step or an evaluation is on record twice, not at all or out of order;
 - *wrong* if weights, metrics, losses, predictions or the state are not, bit for bit, those of the
   same run that nothing interrupted. Also counted as wrong: more work done twice at an interruption
@@ -229,6 +230,7 @@ def _report(options: argparse.Namespace, storm: Storm, witness: Witness, seconds
         "work done twice": str(twice),
         "looks at status.py": witness.looks,
         "jobs that Slurm held, and nodes that it drained": storm.tended,
+        "jobs that Slurm ended and others brought back": sum(map(storm.brought_back, runs)),
         "runs whose job Slurm ended": [run for run in runs if storm.ended_by_slurm(run)],
         "minutes": round(seconds / 60, 1),
         **vars(findings),

@@ -75,11 +75,20 @@ def fate_of(job: str) -> Fate:
 
 
 def _show(job: str) -> dict[str, str]:
-    """``scontrol show job`` as a mapping, once the controller answers; empty if it knows no such
-    job, or does not answer in time."""
-    done = _scontrol("-o", "show", "job", job)
-    pairs = (word.partition("=") for word in done.stdout.split())
-    return {key: value for key, _, value in pairs} if done.returncode == 0 else {}
+    """What the controller says of a job, once it answers; empty if it knows no such job, or does
+    not answer in time."""
+    return next(iter(job_records(job, CONTROLLER_SECONDS)), {})
+
+
+def job_records(job: str, seconds: float) -> list[dict[str, str]]:
+    """``scontrol show job`` as mappings, one for each element of an array that has begun or ended.
+
+    Args:
+        seconds: that a controller which is away is waited for.
+    """
+    done = _scontrol("-o", "show", "job", job, seconds=seconds)
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
 
 
 def requeue(job: str) -> None:
@@ -89,9 +98,10 @@ def requeue(job: str) -> None:
         print(f"scontrol requeue {job}: {done.stderr.strip()}", file=sys.stderr)
 
 
-def _scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Its answer; while the controller is away, it is asked again."""
-    deadline = time.monotonic() + CONTROLLER_SECONDS
+def _scontrol(*arguments: str, seconds: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Its answer; while the controller is away, it is asked again, by default for
+    CONTROLLER_SECONDS."""
+    deadline = time.monotonic() + (CONTROLLER_SECONDS if seconds is None else seconds)
     while True:
         done = subprocess.run(
             ["scontrol", *arguments],
@@ -160,31 +170,32 @@ def _cause_of_end(code: int) -> str:
     return cause_of_death(_signed(code))
 
 
-def record_deaths(runs: Sequence[RunDir], job: str, fate: Fate, code: int) -> None:
+def record_deaths(runs: Sequence[RunDir], job: str, fate: Fate, code: int, restarts: int) -> None:
     """Record how those attempts ended which could not say so themselves.
 
     Where none had begun in this start of the job, it is the first run's that is left.
 
     Args:
         code: of the step.
+        restarts: how often the job had been requeued before this start.
     """
     begun, waiting = [], []
     for run in runs:
         state = run.state()
-        if state is not None and (state.job, state.requeues) == (job, requeues()):
+        if state is not None and (state.job, state.requeues) == (job, restarts):
             begun.append((run, state))
         elif state is None or state.state not in ENDED:
             waiting.append((run, state.attempt if state else 0))
     for run, state in begun:
         if state.state == "running":
             ended: RunState = "timeout" if fate == "timeout" else "killed"
-            record_end(run, ended, _cause_of_end(code), job, requeues())
+            record_end(run, ended, _cause_of_end(code), job, restarts)
     if begun or not code:
         return
     ended = _before_it_began(code)
     for run, attempt in waiting if ended == "failed" else waiting[:1]:
         cause = f"{_cause_of_end(code)}, before it could begin"
-        record_end(run, ended, cause, job, requeues(), since=attempt)
+        record_end(run, ended, cause, job, restarts, since=attempt)
 
 
 def _signed(code: int) -> int:
@@ -212,6 +223,29 @@ def _wait_for_nodes(store: Store, runs: Iterable[str]) -> None:
     time.sleep(seconds)
 
 
+def account(
+    store: Store,
+    submission: str,
+    runs: Sequence[str],
+    job: str,
+    fate: Fate,
+    code: int,
+    restarts: int,
+) -> bool:
+    """Record what became of a job's runs, as far as they could not; whether the job has to be
+    requeued for them. Waits for room on a full disk. See ``record_deaths``."""
+    record, records = store.read_submission(submission), store.read_run_records(submission)
+
+    def write() -> bool:
+        for run in runs:
+            if not store.run(run).exists():
+                store.run(run).create(records[run])
+        record_deaths([store.run(run) for run in runs], job, fate, code, restarts)
+        return settle(store, runs, job, fate, record.get("max_retries", MAX_RETRIES))
+
+    return once_there_is_room(write)
+
+
 def main(argv: Sequence[str]) -> int:
     root, submission, array, code = argv
     store, job = Store(root), cluster_job()
@@ -222,16 +256,7 @@ def main(argv: Sequence[str]) -> int:
     if fate in ("requeued", "preempted", "unknown"):
         return 0  # the scheduler brings it back, or the same command does
     element = [run for run in element if not store.unreadable(run)]
-    records = store.read_run_records(submission)
-
-    def account() -> bool:
-        for run in element:
-            if not store.run(run).exists():
-                store.run(run).create(records[run])
-        record_deaths([store.run(run) for run in element], job, fate, int(code))
-        return settle(store, element, job, fate, record.get("max_retries", MAX_RETRIES))
-
-    if once_there_is_room(account):
+    if account(store, submission, element, job, fate, int(code), requeues()):
         if int(code) == EXIT_NO_STEP:
             _wait_for_nodes(store, element)
             if fate_of(job) not in ("running", "timeout"):

@@ -187,6 +187,15 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Line breaks other than LF stand as escapes: PyYAML would write them as they are into a
+        quoted key, where they are read as a space."""
+        style = '"' if re.search("[\x85\u2028\u2029]", data) else None
+        return self.represent_scalar(f"{_TAG}str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
 
 def to_yaml(value: Any) -> str:
     """Text that ``parse_yaml`` reads as ``value``: plain dicts, lists, text, numbers, None."""

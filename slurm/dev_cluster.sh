@@ -301,6 +301,7 @@ configure() {
 
 start_database() { # MariaDB without a port: its socket lies in a directory of ours alone
   local options=(--no-defaults "--datadir=$state/mysql" "--socket=$state/mysql/sock" "--user=$user")
+  options+=("--tmpdir=$state/run") # in /tmp one server removes the other's temporary tables
   if [ ! -d "$state/mysql/mysql" ]; then
     mariadb-install-db "${options[@]}" --auth-root-authentication-method=normal --skip-test-db \
       >"$state/log/mariadb-install.log" 2>&1 || {

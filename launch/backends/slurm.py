@@ -177,7 +177,8 @@ def _parameters(
             *_setup(store.root, snapshot, profile),
             _watch_over(store, submission, array, profile),
         ],
-        "teardown": ["trap - EXIT"],  # reached if srun has ended well, because of set -e
+        # Reached if srun has ended well, because of set -e.
+        "teardown": ["trap - EXIT", _look_for_others(store, submission, profile)],
         # A bare srun does not inherit --cpus-per-task; and a rank that fails must end the others.
         "srun_args": [
             f"--cpus-per-task={resources.cpus_per_task}",
@@ -234,6 +235,11 @@ def _watch_over(store: Store, submission: str, array: ArrayJob, profile: Profile
     python = profile.python or shlex.quote(sys.executable)
     arguments = shlex.join([str(store.root), submission, array.name.rpartition(".")[2]])
     return f"trap {shlex.quote(f'{python} -m launch.requeue {arguments} $? || true')} EXIT"
+
+
+def _look_for_others(store: Store, submission: str, profile: Profile) -> str:
+    python = profile.python or shlex.quote(sys.executable)
+    return f"{python} -m launch.rescue {shlex.join([str(store.root), submission])} || true"
 
 
 def _owned(store: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks._slurm_log import ControllerLog, Outage, node_names
+from benchmarks._slurm_log import ControllerLog, Outage, Start, node_names
 
 LOG = """\
 [2026-11-26T19:40:10.000] sched/backfill: _start_job: Started JobId=6 in main on 127.0.0.[1-2]
@@ -70,3 +70,17 @@ def test_without_an_outage_only_slurm_says_so(log: ControllerLog):
 )
 def test_node_names(nodes: str, names: set[str]):
     assert node_names(nodes) == names
+
+
+@pytest.mark.parametrize(
+    ("told", "ended"),
+    [
+        ("_job_complete: JobId=6 WTERMSIG 9", True),
+        ("Time limit exhausted for JobId=6", True),
+        ("Time limit exhausted for JobId=6\n[…] _job_complete: JobId=6 WEXITSTATUS 0", False),
+        ("_job_complete: JobId=6 WEXITSTATUS 137", False),
+        ("Requeuing JobId=6", False),
+    ],
+)
+def test_starts_that_slurm_ended_with_their_batch_scripts(told: str, ended: bool):
+    assert Start(at(0), at(9), frozenset({"n"}), told).ended_by_slurm is ended

@@ -34,7 +34,7 @@ class Batch(NamedTuple):
         store: of which the job is.
         script: what the stand-in for sbatch was given.
         words: of the srun command, once the script has run.
-        requeued: words that the interpreter was given when that had failed.
+        requeued: words that the interpreter was given when that had ended.
     """
 
     store: Store
@@ -51,7 +51,7 @@ def batch_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     script, words, requeued = (tmp_path / name for name in ("script", "words", "requeued"))
     for name, body in {
         "sbatch": f'cp "$1" {script}; echo "Submitted batch job 7"',
-        "srun": f"""printf '%s\\0' "$@" > {words}; exit 3""",
+        "srun": f"""printf '%s\\0' "$@" > {words}; exit ${{SRUN:-3}}""",
         "interpreter": f"""printf '%s\\0' "$@" > {requeued}""",
     }.items():
         (stand_ins / name).write_text(f"#!/bin/sh\n{body}\n")
@@ -79,9 +79,15 @@ def submitted(batch: Batch, profile: Profile, **resources: Any) -> list[str]:
     return batch.script.read_text().splitlines()
 
 
-def run(batch: Batch) -> str:
-    """What the script prints when bash runs it."""
-    done = subprocess.run(["bash", batch.script], capture_output=True, text=True, check=False)
+def run(batch: Batch, srun: int = 3) -> str:
+    """What the script prints when bash runs it, and srun ends so."""
+    done = subprocess.run(
+        ["bash", batch.script],
+        env={**os.environ, "SRUN": str(srun)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.stdout + done.stderr
 
 
@@ -151,6 +157,7 @@ def test_a_whole_script(batch_of: Callable[[str], Batch], tmp_path: Path) -> Non
         "",
         "# teardown",
         "trap - EXIT",
+        f"{PYTHON} -m launch.rescue {root} s || true",
     ]
 
 
@@ -187,6 +194,10 @@ def test_paths_and_words_reach_srun_as_they_are(
     ]
     assert batch.requeued.read_text().split("\0")[:-1] == [
         *(*words, "-m", "launch.requeue", str(batch.store.root), "s", "0", "3"),
+    ]
+    assert run(batch, srun=0) == ""
+    assert batch.requeued.read_text().split("\0")[:-1] == [
+        *(*words, "-m", "launch.rescue", str(batch.store.root), "s"),
     ]
     assert not list(tmp_path.rglob("HIT"))
 

@@ -126,6 +126,11 @@ def test_signals_that_were_ignored_stay_so(store: Store) -> None:
     assert watch.interrupts == 1
 
 
+def take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where pytest runs in the background
+
+
 def test_on_a_terminal(local: LocalLauncher) -> None:
     """The command under a pseudo-terminal, and Ctrl-C from its keyboard."""
     leader, follower = pty.openpty()
@@ -138,7 +143,7 @@ def test_on_a_terminal(local: LocalLauncher) -> None:
         stdout=follower,
         stderr=follower,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )
     os.close(follower)
     local.started.append(process)  # type: ignore[arg-type]

@@ -49,7 +49,7 @@ def store_of(runs: list[RunDir]) -> Store:
 def test_a_step_that_is_killed(
     runs: list[RunDir], fate: Fate, left: bool, after: list[RunState | None]
 ):
-    record_deaths(runs, "7", fate, 137)
+    record_deaths(runs, "7", fate, 137, 1)
     assert settle(store_of(runs), IDS, "7", fate, 3) is left
     assert states(runs) == after
 
@@ -68,7 +68,7 @@ def test_a_step_that_ends_before_any_run_begins(
     runs: list[RunDir], code: int, first: RunState, others: RunState | None, cause: str
 ):
     """What was left for the element's first run counts against it; or nothing can begin."""
-    record_deaths(runs[1:], "7", "running", code)
+    record_deaths(runs[1:], "7", "running", code, 1)
     assert states(runs)[1:] == [first, others]
     state = runs[1].state()
     assert state is not None
@@ -77,7 +77,7 @@ def test_a_step_that_ends_before_any_run_begins(
 
 
 def test_the_exit_code_of_a_step_is_told_as_it_was(runs: list[RunDir]):
-    record_deaths(runs, "7", "running", 1)
+    record_deaths(runs, "7", "running", 1, 1)
     state = runs[0].state()
     assert state is not None
     assert (state.state, state.cause) == ("killed", "ended with exit code 1, see its log")
@@ -87,7 +87,7 @@ def test_a_signal_to_one_of_several_ranks_may_come_from_srun(
     runs: list[RunDir], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
-    record_deaths(runs[1:], "7", "running", 143)
+    record_deaths(runs[1:], "7", "running", 143, 1)
     assert states(runs)[1] == "killed"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -65,6 +65,7 @@ def test_a_grid_has_all_of_its_values_to_the_type(
 
 
 @given(SCALARS | VALUES | st.dictionaries(st.text(max_size=4), SCALARS, max_size=3))
+@example({"\x85": "\u2028"})
 def test_what_is_written_is_read_again(value: Any) -> None:
     with contextlib.suppress(UserError):  # of keys with control characters
         assert parse_yaml(to_yaml({"key": value}), "f") == {"key": value}

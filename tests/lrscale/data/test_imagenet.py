@@ -263,12 +263,11 @@ def test_waiting_is_counted_in_training_only(intact: Path) -> None:
 
 
 def test_workers_ignore_what_slurm_sends_to_all(in_workers: Any) -> None:
-    before = {child.pid for child in psutil.Process().children()}
     batches = in_workers.batches("train", [torch.tensor([i]) for i in range(12)], (0, 0))
     next(batches)
-    workers = [child for child in psutil.Process().children() if child.pid in before]
-    workers = workers or psutil.Process().children()
-    assert workers
+    this = psutil.Process()
+    workers = [child for child in this.children() if child.cmdline() == this.cmdline()]  # forked
+    assert len(workers) == 2
     for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
         for worker in workers:
             worker.send_signal(number)

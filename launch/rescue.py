@@ -1,0 +1,110 @@
+"""Jobs that Slurm has ended for good, batch script and all, are brought back by their siblings.
+
+A batch script has its job requeued while runs of it have still to go on (``launch.requeue``),
+unless it is killed itself: with a node that crashes as the time limit passes, or because its job
+was started on a node that came back with an older start of it still alive. So each job of a
+submission looks for such others when it has ended well:
+
+    python -m launch.rescue STORE SUBMISSION
+
+Slurm requeues an ended job while it knows it, by default for five minutes (MinJobAge).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launch.requeue import Fate, account, job_records, requeue
+from launch.run_logs import RunLogs
+from launch.submissions import job_of_element
+from lrscale.errors import UserError
+from lrscale.run_state import ENDED
+from lrscale.store import Store
+
+CODE = 128 + signal.SIGKILL  # that a shell would have for what was killed with its job
+LOCK_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class DeadJob:
+    """A job that Slurm has ended, with its batch script, and could start again.
+
+    Attributes:
+        job: such as ``12_3``.
+        fate: timeout, or running: it was killed in the midst of its work.
+        restarts: how often it had been requeued.
+        runs: the ids of those that it was to carry out.
+    """
+
+    job: str
+    fate: Fate
+    restarts: int
+    runs: Sequence[str]
+
+
+def dead_jobs(record: Mapping[str, Any]) -> Iterator[DeadJob]:
+    """Of a submission, by its record."""
+    for array in record["arrays"]:
+        elements = {
+            job_of_element(array, index): runs for index, runs in enumerate(array["elements"])
+        }
+        for said in job_records(array["job_id"], seconds=0) if array["job_id"] else ():
+            job, fate = _name(said), _fate(said)
+            if fate is not None and job in elements:
+                yield DeadJob(job, fate, int(said.get("Restarts", "0")), elements[job])
+
+
+def _name(said: Mapping[str, str]) -> str:
+    """``12_3``, or ``12`` of a job alone."""
+    array = said.get("ArrayJobId")
+    return f"{array}_{said.get('ArrayTaskId')}" if array else said.get("JobId", "")
+
+
+def _fate(said: Mapping[str, str]) -> Fate | None:
+    """None for a job that is not over, that was cancelled or preempted for good, that may not be
+    requeued, or whose batch script has ended by itself."""
+    if said.get("Requeue") != "1":
+        return None
+    killed = said.get("ExitCode", "").endswith(f":{signal.SIGKILL:d}")
+    fates: dict[str, Fate | None] = {"TIMEOUT": "timeout", "FAILED": "running" if killed else None}
+    return fates.get(said.get("JobState", ""))
+
+
+def bring_back(store: Store, submission: str, dead: DeadJob) -> None:
+    """Have it requeued if a run of it has to go on that nobody has been given since, and of which
+    nobody wants otherwise."""
+    logs = RunLogs(store)
+    runs = [run for run in dead.runs if not store.unreadable(run)]
+    if not any(_has_to_go_on(store, run) and logs.element(run) == dead.job for run in runs):
+        return
+    if account(store, submission, runs, dead.job, dead.fate, CODE, dead.restarts):
+        print(f"lrscale: Slurm has ended {dead.job} with its batch script: it is requeued")
+        requeue(dead.job)
+
+
+def _has_to_go_on(store: Store, run: str) -> bool:
+    run_dir = store.run(run)
+    if not run_dir.exists():
+        return True
+    state = run_dir.state()
+    return (state is None or state.state not in ENDED) and run_dir.asked() is None
+
+
+def main(argv: Sequence[str]) -> int:
+    root, submission = argv
+    store = Store(root)
+    if any(dead_jobs(store.read_submission(submission))):
+        # While somebody submits nothing is done: the next job that ends looks again.
+        with contextlib.suppress(UserError), store.lock("submit", LOCK_SECONDS):
+            for dead in dead_jobs(store.read_submission(submission)):
+                bring_back(store, submission, dead)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

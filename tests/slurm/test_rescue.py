@@ -1,0 +1,38 @@
+"""Jobs that Slurm has ended with their batch scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PLAIN = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
+
+
+def test_a_job_that_nobody_is_left_to_requeue(planted, slurm, reference):
+    """Its sibling has that done as it ends; what was cancelled stays so."""
+    flags = {arm: planted.folder / arm for arm in ("killed", "cancelled", "ends")}
+
+    def arm(flag: Path, epochs: int) -> dict[str, object]:
+        flag.touch()
+        slow = PLAIN | {"name": "slow", "seconds": 0.2, "slow_while": str(flag)}
+        return {"optimizer": slow, "epochs": epochs}
+
+    arms = {name: arm(flag, epochs) for epochs, (name, flag) in enumerate(flags.items(), 1)}
+    planted.submit(planted.sweep(arms=arms))
+    (array,), runs = planted.jobs(), dict(zip(flags, planted.runs(), strict=True))
+    for run in runs.values():
+        planted.wait_for_state(run, "running")
+    slurm.run("scancel", f"{array}_1")
+    planted.wait_for_state(runs["cancelled"], "cancelled")
+    slurm.kill(f"{array}_0")
+    slurm.wait_until(lambda: len(slurm.squeue("-r", "-j", array)) == 1, 60, "two have ended")
+    flags["killed"].unlink()
+    flags["ends"].unlink()
+    planted.wait_for_state(runs["ends"], "done")
+    planted.wait_for_state(runs["killed"], "done")
+    planted.finish()
+    assert planted.counts() == {"cancelled": 1, "done": 2}
+    assert f"Slurm has ended {array}_0 with its batch script" in planted.log(f"{array}_2")
+    state = runs["killed"].state()
+    assert (state.attempt, state.interruptions) == (2, {"killed": 1})
+    undisturbed = reference(epochs=1, optimizer=PLAIN).summary()
+    assert runs["killed"].summary()["weights"] == undisturbed["weights"]
