@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launch.claims import beats
 from launch.requeue import Fate, account, job_records, requeue
 from launch.run_logs import RunLogs
 from launch.submissions import job_of_element
@@ -75,33 +76,40 @@ def _fate(said: Mapping[str, str]) -> Fate | None:
     return fates.get(said.get("JobState", ""))
 
 
+def left_behind(store: Store, submission: str) -> list[DeadJob]:
+    """Those of its dead jobs of which a run has still to go on, as far as the runs say."""
+    dead = dead_jobs(store.read_submission(submission))
+    return [job for job in dead if any(_has_to_go_on(store, run, job.job) for run in job.runs)]
+
+
+def _has_to_go_on(store: Store, run: str, job: str) -> bool:
+    """Unless a person wants otherwise, or somebody else is at it, as a local pool."""
+    run_dir = store.run(run)
+    if store.unreadable(run) or (run_dir.exists() and run_dir.asked()):
+        return False
+    state = run_dir.state()
+    if state is None:
+        return True
+    return state.state not in ENDED and (state.job == job or not beats(state, store.clock()))
+
+
 def bring_back(store: Store, submission: str, dead: DeadJob) -> None:
-    """Have it requeued if a run of it has to go on that nobody has been given since, and of which
-    nobody wants otherwise."""
+    """Have a job requeued that was left behind, unless its runs were handed over again since, or
+    have died too often."""
     logs = RunLogs(store)
-    runs = [run for run in dead.runs if not store.unreadable(run)]
-    if not any(_has_to_go_on(store, run) and logs.element(run) == dead.job for run in runs):
-        return
-    if account(store, submission, runs, dead.job, dead.fate, CODE, dead.restarts):
+    runs = [run for run in dead.runs if logs.element(run) == dead.job and not store.unreadable(run)]
+    if runs and account(store, submission, runs, dead.job, dead.fate, CODE, dead.restarts):
         print(f"lrscale: Slurm has ended {dead.job} with its batch script: it is requeued")
         requeue(dead.job)
-
-
-def _has_to_go_on(store: Store, run: str) -> bool:
-    run_dir = store.run(run)
-    if not run_dir.exists():
-        return True
-    state = run_dir.state()
-    return (state is None or state.state not in ENDED) and run_dir.asked() is None
 
 
 def main(argv: Sequence[str]) -> int:
     root, submission = argv
     store = Store(root)
-    if any(dead_jobs(store.read_submission(submission))):
+    if left_behind(store, submission):
         # While somebody submits nothing is done: the next job that ends looks again.
         with contextlib.suppress(UserError), store.lock("submit", LOCK_SECONDS):
-            for dead in dead_jobs(store.read_submission(submission)):
+            for dead in left_behind(store, submission):
                 bring_back(store, submission, dead)
     return 0
 

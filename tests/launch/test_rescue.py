@@ -34,7 +34,7 @@ def store(tmp_path: Path) -> Store:
 def submit(store: Store, submission: str, job: str) -> None:
     elements = [RUNS[:1], RUNS[1:]]
     array = {"name": f"x.{submission}.0", "job_id": job, "elements": elements}
-    store.write_submission(submission, {"arrays": [array], "max_retries": 1})
+    store.write_submission(submission, {"arrays": [array], "max_retries": 2})
     store.write_run_records(submission, {run: {"config": {}} for run in RUNS})
 
 
@@ -112,9 +112,9 @@ def test_of_several_runs_those_that_had_not_begun_too(store: Store, slurm) -> No
 
 def test_it_is_given_up_like_any_that_dies_again_and_again(store: Store, slurm) -> None:
     requeued = [
-        slurm(store, _0=KILLED.replace("Restarts=2", f"Restarts={restarts}")) for restarts in (2, 3)
+        slurm(store, _0=KILLED.replace("Restarts=2", f"Restarts={restarts}")) for restarts in (2, 3, 4)
     ]
-    assert requeued == [["7_0"], []]
+    assert requeued == [["7_0"], ["7_0"], []]
     state = store.run(RUNS[0]).state()
     assert state is not None
     assert state.state == "failed"
@@ -130,6 +130,13 @@ def test_a_run_that_has_ended_does_not(store: Store, slurm, state) -> None:
 def test_nor_one_that_is_asked_to_pause(store: Store, slurm) -> None:
     store.run(RUNS[0]).ask("paused")
     assert slurm(store, _0=KILLED) == []
+
+
+def test_nor_one_that_somebody_else_is_at(store: Store, slurm) -> None:
+    store.run(RUNS[0]).write_state(State("running", 1))
+    assert slurm(store, _0=KILLED) == []
+    os.utime(store.run(RUNS[0]).state_path, (0, 0))
+    assert slurm(store, _0=KILLED) == ["7_0"]
 
 
 def test_nor_one_that_was_handed_over_again(store: Store, slurm) -> None:
