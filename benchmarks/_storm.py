@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks._chaos_runs import ROOT, runs_of
-from benchmarks._slurm_log import ControllerLog, Outage, Start, node_names
+from benchmarks._slurm_log import ControllerLog, Outage, node_names
 from benchmarks._trace import Unsaved, told
 from launch.submissions import job_of_element
 from lrscale.lock import process_alive
@@ -179,19 +179,12 @@ class Storm:
         """How many starts of a run's jobs have lost a node, to a fault, also to one that was there
         before them, or since Slurm thought so, as a node may answer late on a busy machine; or
         were ended by Slurm without their batch scripts."""
+        log = ControllerLog(self.state_dir)
         return sum(
             start.lost_a_node(self.outages) or start.ended_by_slurm
-            for starts in self._starts(run)
-            for start in starts
+            for job in self._jobs_of(run)
+            for start in log.starts(job)
         )
-
-    def brought_back(self, run: str) -> int:
-        """How often a run's jobs were started again after Slurm had ended them for good."""
-        return sum(start.ended_by_slurm for starts in self._starts(run) for start in starts[:-1])
-
-    def _starts(self, run: str) -> list[list[Start]]:
-        log = ControllerLog(self.state_dir)
-        return [list(log.starts(job)) for job in self._jobs_of(run)]
 
     def ended_by_slurm(self, run: str) -> bool:
         """Whether Slurm itself has ended a run's job for good."""

@@ -230,7 +230,7 @@ def _report(options: argparse.Namespace, storm: Storm, witness: Witness, seconds
         "work done twice": str(twice),
         "looks at status.py": witness.looks,
         "jobs that Slurm held, and nodes that it drained": storm.tended,
-        "jobs that Slurm ended and others brought back": sum(map(storm.brought_back, runs)),
+        "jobs that Slurm ended and others brought back": _brought_back(storm.store),
         "runs whose job Slurm ended": [run for run in runs if storm.ended_by_slurm(run)],
         "minutes": round(seconds / 60, 1),
         **vars(findings),
@@ -246,6 +246,13 @@ def _report(options: argparse.Namespace, storm: Storm, witness: Witness, seconds
         print(f"  {line}")
     counts = ", ".join(f"{len(lines)} {what}" for what, lines in vars(findings).items())
     print(f"{answer['faults']} faults, {answer['runs']} runs: {counts}")
+
+
+def _brought_back(store: Store) -> int:
+    """As the jobs that did it say."""
+    logs = (store.root / "submissions").glob("*/*_log.out")
+    said = "lrscale: Slurm has ended"
+    return sum(path.read_text(errors="replace").count(said) for path in logs)
 
 
 def _ends(store: Store) -> dict[str, int]:

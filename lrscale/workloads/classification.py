@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lrscale.train_config import TrainConfig
@@ -31,9 +32,15 @@ class Classification:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of logits (batch, classes) and labels (batch,), in nats; the labels
         smoothed."""
+        return self._cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
+
+    @cached_property
+    def _cross_entropy(self) -> Callable[..., Tensor]:
+        """Imported at its first use, for names and defaults are read without torch; and once, since
+        ``loss`` is called at each step."""
         from torch.nn.functional import cross_entropy
 
-        return cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
+        return cross_entropy
 
     def answers(self, outputs: Tensor) -> Tensor:
         """The class that each row of logits (batch, classes) speaks for: int64 (batch,)."""
@@ -44,9 +51,7 @@ class Classification:
 
         In float64, so that the mean over a split does not depend on how it was cut up.
         """
-        from torch.nn.functional import cross_entropy
-
-        losses = cross_entropy(outputs, targets, reduction="none")
+        losses = self._cross_entropy(outputs, targets, reduction="none")
         return {
             "loss": losses.double().sum(),
             "accuracy": (self.answers(outputs) == targets).sum().double(),

@@ -112,7 +112,8 @@ def test_of_several_runs_those_that_had_not_begun_too(store: Store, slurm) -> No
 
 def test_it_is_given_up_like_any_that_dies_again_and_again(store: Store, slurm) -> None:
     requeued = [
-        slurm(store, _0=KILLED.replace("Restarts=2", f"Restarts={restarts}")) for restarts in (2, 3, 4)
+        slurm(store, _0=KILLED.replace("Restarts=2", f"Restarts={restarts}"))
+        for restarts in (2, 3, 4)
     ]
     assert requeued == [["7_0"], ["7_0"], []]
     state = store.run(RUNS[0]).state()
