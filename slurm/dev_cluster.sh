@@ -63,7 +63,8 @@ alive() { # NAME: is the recorded process still the one that was started?
 start() { # NAME COMMAND…: a foreground daemon in a session of its own
   local name=$1
   shift
-  setsid "$@" </dev/null >>"$state/log/$name.out" 2>&1 &
+  # No core of a daemon that crashes in whatever folder the caller is in.
+  (ulimit -c 0 && exec setsid "$@") </dev/null >>"$state/log/$name.out" 2>&1 &
   echo "$! $(start_time $!)" >"$state/pid/$name"
 }
 

@@ -144,7 +144,9 @@ class LocalLauncher:
     # --- what is in the store
 
     def runs(self) -> list[RunDir]:
-        return [self.store.run(path.name) for path in sorted(self.root.glob("runs/*/*"))]
+        """Those that are there as a whole."""
+        found = (self.store.run(path.name) for path in sorted(self.root.glob("runs/*/*")))
+        return [run for run in found if run.exists()]
 
     def run(self, **point: Any) -> RunDir:
         """The one whose configuration has these values: ``optimizer_lr=0.1, seed=1``."""

@@ -147,8 +147,8 @@ def slurm() -> Iterator[SlurmCluster]:
 def running(settings: Mapping[str, str]) -> Iterator[SlurmCluster]:
     """A cluster with settings of ``slurm/dev_cluster.sh``. Skips where SLURM is not installed."""
     state_dir = Path(tempfile.mkdtemp(prefix="lrscale-slurm-"))
-    # Takes the cluster down when its standard input closes: at the end of the session, however
-    # that comes, a SIGKILL of pytest included.
+    # Takes the cluster down when it is given a line, or its standard input closes: at the end of
+    # the session, however that comes, a SIGKILL of pytest included.
     guard = subprocess.Popen(
         ["sh", "-c", 'read -r _; "$1" down "$2"; rm -rf "$2"', "sh", DEV_CLUSTER, state_dir],
         stdin=subprocess.PIPE,
@@ -171,9 +171,8 @@ def running(settings: Mapping[str, str]) -> Iterator[SlurmCluster]:
         conf = str(state_dir / "etc" / "slurm.conf")
         yield SlurmCluster(state_dir, {**os.environ, "SLURM_CONF": conf})
     finally:
-        assert guard.stdin is not None
-        guard.stdin.close()
-        guard.wait(60)
+        # A line, for what was forked in the meantime may keep the pipe open.
+        guard.communicate(b"\n", timeout=60)
 
 
 @pytest.fixture(scope="session")
