@@ -3,9 +3,9 @@
 A batch script has its job requeued while runs of it have still to go on (``launch.requeue``),
 unless it is killed itself: with a node that crashes as the time limit passes, or because its job
 was started on a node that came back with an older start of it still alive. So each job of a
-submission looks for such others when it has ended well:
+submission looks for such others, every two minutes and when it has ended well:
 
-    python -m launch.rescue STORE SUBMISSION
+    python -m launch.rescue STORE SUBMISSION [--watch]
 
 Slurm requeues an ended job while it knows it, by default for five minutes (MinJobAge).
 """
@@ -13,8 +13,10 @@ Slurm requeues an ended job while it knows it, by default for five minutes (MinJ
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +31,7 @@ from lrscale.store import Store
 
 CODE = 128 + signal.SIGKILL  # that a shell would have for what was killed with its job
 LOCK_SECONDS = 10.0
+WATCH_SECONDS, LOOK_SECONDS = 120.0, 60.0  # of one job; between the looks of any two
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,36 @@ def bring_back(store: Store, submission: str, dead: DeadJob) -> None:
         requeue(dead.job)
 
 
-def main(argv: Sequence[str]) -> int:
-    root, submission = argv
-    store = Store(root)
+def look(store: Store, submission: str) -> None:
+    """Bring back what was left behind. While somebody submits, or the disk is full, nothing is
+    done: there will be another look."""
     if left_behind(store, submission):
-        # While somebody submits nothing is done: the next job that ends looks again.
-        with contextlib.suppress(UserError), store.lock("submit", LOCK_SECONDS):
+        with contextlib.suppress(UserError, OSError), store.lock("submit", LOCK_SECONDS):
             for dead in left_behind(store, submission):
                 bring_back(store, submission, dead)
+
+
+def watch(store: Store, submission: str) -> None:
+    """Look now and then, for good; but not where another job has a moment ago, so that however
+    many they are, the controller is asked once a minute or so."""
+    while True:
+        time.sleep(random.uniform(0.5, 1.5) * WATCH_SECONDS)
+        with contextlib.suppress(OSError):
+            if _due(store, submission):
+                look(store, submission)
+
+
+def _due(store: Store, submission: str) -> bool:
+    stamp = store.submission_dir(submission) / "looked"
+    if stamp.exists() and store.clock() - stamp.stat().st_mtime < LOOK_SECONDS:
+        return False
+    stamp.touch(mode=0o600)
+    return True
+
+
+def main(argv: Sequence[str]) -> int:
+    root, submission, *options = argv
+    (watch if options == ["--watch"] else look)(Store(root), submission)
     return 0
 
 

@@ -176,9 +176,14 @@ def _parameters(
         "setup": [
             *_setup(store.root, snapshot, profile),
             _watch_over(store, submission, array, profile),
+            f"{_look_for_others(store, submission, profile)} --watch & lrscale_watch=$!",
         ],
         # Reached if srun has ended well, because of set -e.
-        "teardown": ["trap - EXIT", _look_for_others(store, submission, profile)],
+        "teardown": [
+            "trap - EXIT",
+            _NO_LONGER,
+            f"{_look_for_others(store, submission, profile)} || true",
+        ],
         # A bare srun does not inherit --cpus-per-task; and a rank that fails must end the others.
         "srun_args": [
             f"--cpus-per-task={resources.cpus_per_task}",
@@ -234,12 +239,16 @@ def _watch_over(store: Store, submission: str, array: ArrayJob, profile: Profile
     """
     python = profile.python or shlex.quote(sys.executable)
     arguments = shlex.join([str(store.root), submission, array.name.rpartition(".")[2]])
-    return f"trap {shlex.quote(f'{python} -m launch.requeue {arguments} $? || true')} EXIT"
+    settle = f"{python} -m launch.requeue {arguments} $? || true; {_NO_LONGER}"
+    return f"trap {shlex.quote(settle)} EXIT"
+
+
+_NO_LONGER = "kill $lrscale_watch 2>/dev/null || true"
 
 
 def _look_for_others(store: Store, submission: str, profile: Profile) -> str:
     python = profile.python or shlex.quote(sys.executable)
-    return f"{python} -m launch.rescue {shlex.join([str(store.root), submission])} || true"
+    return f"{python} -m launch.rescue {shlex.join([str(store.root), submission])}"
 
 
 def _owned(store: Path) -> str:

@@ -52,7 +52,8 @@ def batch_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     for name, body in {
         "sbatch": f'cp "$1" {script}; echo "Submitted batch job 7"',
         "srun": f"""printf '%s\\0' "$@" > {words}; exit ${{SRUN:-3}}""",
-        "interpreter": f"""printf '%s\\0' "$@" > {requeued}""",
+        "interpreter": f"""case "$*" in *--watch) exec sleep 60 ;; esac
+printf '%s\\0' "$@" > {requeued}""",
     }.items():
         (stand_ins / name).write_text(f"#!/bin/sh\n{body}\n")
         (stand_ins / name).chmod(0o700)
@@ -146,7 +147,9 @@ def test_a_whole_script(batch_of: Callable[[str], Batch], tmp_path: Path) -> Non
         "unset PYTHONSAFEPATH",
         "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}",
         "export SLURM_EXIT_ERROR=113",
-        f"trap '{PYTHON} -m launch.requeue {_twice(root)} s 0 $? || true' EXIT",
+        f"trap '{PYTHON} -m launch.requeue {_twice(root)} s 0 $? || true; "
+        "kill $lrscale_watch 2>/dev/null || true' EXIT",
+        f"{PYTHON} -m launch.rescue {root} s --watch & lrscale_watch=$!",
         "",
         "# command",
         "export SUBMITIT_EXECUTOR=slurm",
@@ -157,6 +160,7 @@ def test_a_whole_script(batch_of: Callable[[str], Batch], tmp_path: Path) -> Non
         "",
         "# teardown",
         "trap - EXIT",
+        "kill $lrscale_watch 2>/dev/null || true",
         f"{PYTHON} -m launch.rescue {root} s || true",
     ]
 

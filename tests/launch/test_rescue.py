@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,31 @@ def test_nothing_is_done_while_somebody_submits(
     with store.lock("submit"):
         assert slurm(store, _0=KILLED) == []
     assert slurm(store, _0=KILLED) == ["7_0"]
+
+
+def test_several_that_watch_look_once_a_minute(
+    store: Store, slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm(store, _0="JobState=RUNNING")
+    looks: list[float] = []
+    monkeypatch.setattr(rescue, "look", lambda *_: looks.append(now[0]))
+    monkeypatch.setattr(Store, "clock", lambda _: now[0])
+    stamp, now = store.submission_dir("s") / "looked", [0.0]
+
+    def sleep(seconds: float) -> None:
+        """Another job's watcher wakes half-way; the file system's clock goes on."""
+        assert 60 <= seconds <= 180
+        if now[0] > 600:
+            raise KeyboardInterrupt
+        if stamp.exists():
+            os.utime(stamp, (looks[-1], looks[-1]))
+        now[0] += 40
+
+    monkeypatch.setattr(rescue.time, "sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        rescue.main([str(store.root), "s", "--watch"])
+    assert looks == [40.0 + 80 * n for n in range(8)]
+    assert stat.S_IMODE(stamp.stat().st_mode) == 0o600
 
 
 def test_where_the_controller_is_away(store: Store, slurm) -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 PLAIN = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
 
 
-def test_a_job_that_nobody_is_left_to_requeue(planted, slurm, reference):
-    """Its sibling has that done as it ends; what was cancelled stays so."""
-    flags = {arm: planted.folder / arm for arm in ("killed", "cancelled", "ends")}
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_job_that_nobody_is_left_to_requeue(planted, slurm, reference, watched):
+    """Its sibling has that done as it ends, or while it works; what was cancelled stays so."""
+    if watched:
+        rescue = planted.tree / "launch" / "rescue.py"
+        often = rescue.read_text().replace("SECONDS = 120.0, 60.0", "SECONDS = 2.0, 1.0")
+        rescue.write_text(often)
+    flags = {arm: planted.folder / arm for arm in ("killed", "cancelled", "sibling")}
 
     def arm(flag: Path, epochs: int) -> dict[str, object]:
         flag.touch()
@@ -23,12 +30,14 @@ def test_a_job_that_nobody_is_left_to_requeue(planted, slurm, reference):
         planted.wait_for_state(run, "running")
     slurm.run("scancel", f"{array}_1")
     planted.wait_for_state(runs["cancelled"], "cancelled")
-    slurm.kill(f"{array}_0")
-    slurm.wait_until(lambda: len(slurm.squeue("-r", "-j", array)) == 1, 60, "two have ended")
     flags["killed"].unlink()
-    flags["ends"].unlink()
-    planted.wait_for_state(runs["ends"], "done")
+    slurm.kill(f"{array}_0")
+    if not watched:
+        slurm.wait_until(lambda: len(slurm.squeue("-r", "-j", array)) == 1, 60, "two have ended")
+        flags["sibling"].unlink()
     planted.wait_for_state(runs["killed"], "done")
+    assert flags["sibling"].exists() is watched
+    flags["sibling"].unlink(missing_ok=True)
     planted.finish()
     assert planted.counts() == {"cancelled": 1, "done": 2}
     assert f"Slurm has ended {array}_0 with its batch script" in planted.log(f"{array}_2")
