@@ -39,6 +39,9 @@ MIN_WARNING_SECONDS, MAX_WARNING_SECONDS = 30, 180
 OF_SLURM = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SQUEUE_", "SUBMITIT_")
 OF_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
+# Of the batch script: ends what looks for other jobs while the step runs.
+_STOP_WATCHING = "kill $lrscale_watch 2>/dev/null || true"
+
 
 @dataclass(frozen=True)
 class ArrayJob:
@@ -175,13 +178,14 @@ def _parameters(
         "stderr_to_stdout": True,
         "setup": [
             *_setup(store.root, snapshot, profile),
-            _watch_over(store, submission, array, profile),
+            # Before the trap, which it would run too when it is ended before it is another program.
             f"{_look_for_others(store, submission, profile)} --watch & lrscale_watch=$!",
+            _watch_over(store, submission, array, profile),
         ],
         # Reached if srun has ended well, because of set -e.
         "teardown": [
             "trap - EXIT",
-            _NO_LONGER,
+            _STOP_WATCHING,
             f"{_look_for_others(store, submission, profile)} || true",
         ],
         # A bare srun does not inherit --cpus-per-task; and a rank that fails must end the others.
@@ -239,14 +243,12 @@ def _watch_over(store: Store, submission: str, array: ArrayJob, profile: Profile
     """
     python = profile.python or shlex.quote(sys.executable)
     arguments = shlex.join([str(store.root), submission, array.name.rpartition(".")[2]])
-    settle = f"{python} -m launch.requeue {arguments} $? || true; {_NO_LONGER}"
+    settle = f"{python} -m launch.requeue {arguments} $? || true; {_STOP_WATCHING}"
     return f"trap {shlex.quote(settle)} EXIT"
 
 
-_NO_LONGER = "kill $lrscale_watch 2>/dev/null || true"
-
-
 def _look_for_others(store: Store, submission: str, profile: Profile) -> str:
+    """Has jobs of the submission brought back that Slurm has ended with their batch scripts."""
     python = profile.python or shlex.quote(sys.executable)
     return f"{python} -m launch.rescue {shlex.join([str(store.root), submission])}"
 

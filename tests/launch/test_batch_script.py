@@ -147,9 +147,9 @@ def test_a_whole_script(batch_of: Callable[[str], Batch], tmp_path: Path) -> Non
         "unset PYTHONSAFEPATH",
         "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}",
         "export SLURM_EXIT_ERROR=113",
+        f"{PYTHON} -m launch.rescue {root} s --watch & lrscale_watch=$!",
         f"trap '{PYTHON} -m launch.requeue {_twice(root)} s 0 $? || true; "
         "kill $lrscale_watch 2>/dev/null || true' EXIT",
-        f"{PYTHON} -m launch.rescue {root} s --watch & lrscale_watch=$!",
         "",
         "# command",
         "export SUBMITIT_EXECUTOR=slurm",
