@@ -105,7 +105,8 @@ time.time = lambda: _here() + 3600
 
 @pytest.fixture
 def profile(planted) -> Path:
-    """Of nodes whose clocks are ahead, with an interpreter that signals reach before Python."""
+    """Of nodes whose clocks are ahead, with an interpreter that signals reach before Python, where
+    it is to carry out the step."""
     folder = planted.folder
     (planted.tree / "lrscale" / "optim" / "struck.py").write_text(STRUCK)
     (folder / "site").mkdir()
@@ -118,7 +119,8 @@ def profile(planted) -> Path:
     interpreter.write_text(
         f"""#!/bin/sh
 plan={plans}/$SLURM_ARRAY_TASK_ID
-if [ -f "$plan" ] && read -r phase signal < "$plan" && [ "$phase" = import ]; then
+[ "$SLURM_STEP_ID" = 0 ] && [ -f "$plan" ] && read -r phase signal < "$plan"
+if [ "$phase" = import ]; then
   sed -i 1d "$plan"
   kill -"$signal" $$
 fi

@@ -87,7 +87,7 @@ def test_deaths(planted, slurm, reference):
     wrapper = planted.folder / "python"
     wrapper.write_text(
         f"""#!/bin/sh
-if [ "$SLURM_ARRAY_TASK_ID" = 1 ] && mkdir {planted.folder}/once 2>/dev/null; then
+if [ "$SLURM_ARRAY_TASK_ID$SLURM_STEP_ID" = 10 ] && mkdir {planted.folder}/once 2>/dev/null; then
   kill -USR2 $$
 fi
 exec {sys.executable} "$@"
