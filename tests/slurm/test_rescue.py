@@ -30,8 +30,8 @@ def test_a_job_that_nobody_is_left_to_requeue(planted, slurm, reference, watched
         planted.wait_for_state(run, "running")
     slurm.run("scancel", f"{array}_1")
     planted.wait_for_state(runs["cancelled"], "cancelled")
-    flags["killed"].unlink()
     slurm.kill(f"{array}_0")
+    flags["killed"].unlink()
     if not watched:
         slurm.wait_until(lambda: len(slurm.squeue("-r", "-j", array)) == 1, 60, "two have ended")
         flags["sibling"].unlink()
