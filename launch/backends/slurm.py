@@ -99,7 +99,7 @@ def submit(
         UserError: sbatch refused, or did not answer in time; with what it said.
     """
     folder = store.submission_dir(submission)
-    executor = submitit.SlurmExecutor(folder, python=profile.python or shlex.quote(sys.executable))
+    executor = submitit.SlurmExecutor(folder, python=_python(profile))
     executor.update_parameters(**_parameters(store, submission, array, profile, after))
     before = set(folder.iterdir())
     try:
@@ -237,20 +237,23 @@ def _setup(store: Path, snapshot: Path, profile: Profile) -> list[str]:
     ]
 
 
+def _python(profile: Profile) -> str:
+    """The interpreter on the nodes, as words for a shell."""
+    return profile.python or shlex.quote(sys.executable)
+
+
 def _watch_over(store: Store, submission: str, array: ArrayJob, profile: Profile) -> str:
     """Has the batch script settle what becomes of the runs when the step ends and cannot itself:
     killed, before Python listens to signals, or at the time limit in a call that does not return.
     """
-    python = profile.python or shlex.quote(sys.executable)
     arguments = shlex.join([str(store.root), submission, array.name.rpartition(".")[2]])
-    settle = f"{python} -m launch.requeue {arguments} $? || true; {_STOP_WATCHING}"
+    settle = f"{_python(profile)} -m launch.requeue {arguments} $? || true; {_STOP_WATCHING}"
     return f"trap {shlex.quote(settle)} EXIT"
 
 
 def _look_for_others(store: Store, submission: str, profile: Profile) -> str:
     """Has jobs of the submission brought back that Slurm has ended with their batch scripts."""
-    python = profile.python or shlex.quote(sys.executable)
-    return f"{python} -m launch.rescue {shlex.join([str(store.root), submission])}"
+    return f"{_python(profile)} -m launch.rescue {shlex.join([str(store.root), submission])}"
 
 
 def _owned(store: Path) -> str:
