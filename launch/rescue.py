@@ -102,7 +102,8 @@ def bring_back(store: Store, submission: str, dead: DeadJob) -> None:
     logs = RunLogs(store)
     runs = [run for run in dead.runs if logs.element(run) == dead.job and not store.unreadable(run)]
     if runs and account(store, submission, runs, dead.job, dead.fate, CODE, dead.restarts):
-        print(f"lrscale: Slurm has ended {dead.job} with its batch script: it is requeued")
+        said = f"lrscale: Slurm has ended {dead.job} with its batch script: it is requeued"
+        print(said, flush=True)  # a watcher is killed in the end
         requeue(dead.job)
 
 
