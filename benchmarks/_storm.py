@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -190,6 +191,10 @@ class Storm:
         """Whether Slurm itself has ended a run's job for good."""
         return any(map(ControllerLog(self.state_dir).ended_for_good, self._jobs_of(run)))
 
+    def brought_back(self, run: str) -> bool:
+        """Whether another job says that it has had a run's job requeued."""
+        return any(job in jobs_brought_back(self.store) for job in self._jobs_of(run))
+
     def _jobs_of(self, run: str) -> list[str]:
         return [job for job, runs in self._elements.items() if run in {r.id for r in runs}]
 
@@ -218,6 +223,13 @@ def _elements(store: Store) -> dict[str, tuple[RunDir, ...]]:
         for array in record["arrays"]
         for index, runs in enumerate(array["elements"])
     }
+
+
+def jobs_brought_back(store: Store) -> list[str]:
+    """That Slurm had ended, and that others had requeued, as those say in their logs."""
+    said = re.compile(r"^lrscale: Slurm has ended (\S+) with its batch script", re.MULTILINE)
+    logs = (store.root / "submissions").glob("*/*_log.out")
+    return [job for path in logs for job in said.findall(path.read_text(errors="replace"))]
 
 
 def say(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,14 @@ class Witness:
             run["id"]: run["state"] for sweep in json.loads(done.stdout) for run in sweep["runs"]
         }
 
-    def look_back(self, cancelled: Mapping[str, float]) -> None:
-        """When all is over: what was shown as over must have been."""
+    def look_back(self, storm: Storm) -> None:
+        """When all is over: what was shown as over must have been, but for what was cancelled, or
+        lost until another job had it brought back."""
         for run, (state, attempt) in self.over.items():
             newest = self.store.run(run).newest_attempt()
-            if newest > attempt and run not in cancelled:
+            if state == "lost" and storm.brought_back(run):
+                continue
+            if newest > attempt and run not in storm.cancelled:
                 self.findings.wrong.append(
                     f"{run}: shown as {state} at attempt {attempt}, of {newest} in the end"
                 )
@@ -118,7 +121,7 @@ def check_settled(storm: Storm, witness: Witness) -> None:
         late = storm.cancelled[run.id] + SECONDS_TO_DIE
         if any(begun[0].time > late for begun in by_attempt(told(storm.trace, run.id))):
             findings.wrong.append(f"{run.id} went on after it was cancelled")
-    witness.look_back(storm.cancelled)
+    witness.look_back(storm)
 
 
 def _unsettled(storm: Storm) -> list[str]:

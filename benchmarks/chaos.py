@@ -53,7 +53,7 @@ from benchmarks._chaos_runs import (
 )
 from benchmarks._common import parser
 from benchmarks._faults import KINDS
-from benchmarks._storm import DEV_CLUSTER, PHASES, Storm, say
+from benchmarks._storm import DEV_CLUSTER, PHASES, Storm, jobs_brought_back, say
 from benchmarks._trace import redone
 from benchmarks._truth import Findings, Witness, check_runs, check_settled
 from lrscale.store import Store
@@ -230,7 +230,7 @@ def _report(options: argparse.Namespace, storm: Storm, witness: Witness, seconds
         "work done twice": str(twice),
         "looks at status.py": witness.looks,
         "jobs that Slurm held, and nodes that it drained": storm.tended,
-        "jobs that Slurm ended and others brought back": _brought_back(storm.store),
+        "jobs that Slurm ended and others brought back": len(jobs_brought_back(storm.store)),
         "runs whose job Slurm ended": [run for run in runs if storm.ended_by_slurm(run)],
         "minutes": round(seconds / 60, 1),
         **vars(findings),
@@ -246,13 +246,6 @@ def _report(options: argparse.Namespace, storm: Storm, witness: Witness, seconds
         print(f"  {line}")
     counts = ", ".join(f"{len(lines)} {what}" for what, lines in vars(findings).items())
     print(f"{answer['faults']} faults, {answer['runs']} runs: {counts}")
-
-
-def _brought_back(store: Store) -> int:
-    """As the jobs that did it say."""
-    logs = (store.root / "submissions").glob("*/*_log.out")
-    said = "lrscale: Slurm has ended"
-    return sum(path.read_text(errors="replace").count(said) for path in logs)
 
 
 def _ends(store: Store) -> dict[str, int]:

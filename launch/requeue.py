@@ -1,7 +1,8 @@
 """What becomes of a job's runs when its processes end before they do, and whether they go on.
 
 A job settles its runs twice: its first process as it leaves, and its batch script when the step
-has ended without it, killed or before Python could listen to signals:
+has ended, for what that could not: killed, before Python could listen to signals, or given up by
+srun, which may say that it has ended well:
 
     python -m launch.requeue STORE SUBMISSION ARRAY EXIT_CODE
 """
@@ -18,6 +19,7 @@ from dataclasses import replace
 from typing import Literal
 
 from launch.cluster import controller_answers, environment
+from launch.submissions import newest_submissions
 from lrscale import checkpoint
 from lrscale.attempt import record_end
 from lrscale.full_disk import once_there_is_room
@@ -164,9 +166,11 @@ def cause_of_death(code: int, starved: bool = False) -> str:
 # --- the batch script, to which a code is what a shell has: 128 + the signal for a death
 
 
-def _cause_of_end(code: int) -> str:
+def _cause_of_end(fate: Fate, code: int) -> str:
     if code == EXIT_NO_STEP:
         return "srun could not start it, see its log"
+    if code == 0:  # of srun, or of the command before it where the script itself was ended
+        return "reached its time limit" if fate == "timeout" else "srun gave it up, see its log"
     return cause_of_death(_signed(code))
 
 
@@ -189,12 +193,12 @@ def record_deaths(runs: Sequence[RunDir], job: str, fate: Fate, code: int, resta
     for run, state in begun:
         if state.state == "running":
             ended: RunState = "timeout" if fate == "timeout" else "killed"
-            record_end(run, ended, _cause_of_end(code), job, restarts)
-    if begun or not code:
+            record_end(run, ended, _cause_of_end(fate, code), job, restarts)
+    if begun:
         return
-    ended = _before_it_began(code)
+    ended = _before_it_began(fate, code)
     for run, attempt in waiting if ended == "failed" else waiting[:1]:
-        cause = f"{_cause_of_end(code)}, before it could begin"
+        cause = f"{_cause_of_end(fate, code)}, before it could begin"
         record_end(run, ended, cause, job, restarts, since=attempt)
 
 
@@ -203,8 +207,10 @@ def _signed(code: int) -> int:
     return code if code <= 128 else 128 - code
 
 
-def _before_it_began(code: int) -> RunState:
+def _before_it_began(fate: Fate, code: int) -> RunState:
     """How a step ended that had no handlers for signals yet."""
+    if code == 0:
+        return "timeout" if fate == "timeout" else "killed"
     if code < 128 and code != EXIT_NO_STEP:
         return "failed"
     env = os.environ
@@ -221,6 +227,18 @@ def _wait_for_nodes(store: Store, runs: Iterable[str]) -> None:
     seconds = min(NO_STEP_SECONDS * 2**retries, MOST_NO_STEP_SECONDS)
     print(f"lrscale: srun could not start it; waiting for {seconds} s", file=sys.stderr, flush=True)
     time.sleep(seconds)
+
+
+def left_of(store: Store, submission: str, runs: Iterable[str]) -> list[str]:
+    """Those of a submission's runs that have still to go on, and were given to nobody else since;
+    without those that cannot be read."""
+    left = [run for run in runs if not store.unreadable(run) and _goes_on(store.run(run).state())]
+    newest = newest_submissions(store) if left else {}
+    return [run for run in left if newest[run] == submission]
+
+
+def _goes_on(state: State | None) -> bool:
+    return state is None or state.state not in ENDED
 
 
 def account(
@@ -251,14 +269,13 @@ def main(argv: Sequence[str]) -> int:
     store, job = Store(root), cluster_job()
     record = store.read_submission(submission)
     index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
-    element = record["arrays"][int(array)]["elements"][index]
-    fate = fate_of(job)
+    left = left_of(store, submission, record["arrays"][int(array)]["elements"][index])
+    fate = fate_of(job) if left else "unknown"
     if fate in ("requeued", "preempted", "unknown"):
-        return 0  # the scheduler brings it back, or the same command does
-    element = [run for run in element if not store.unreadable(run)]
-    if account(store, submission, element, job, fate, int(code), requeues()):
+        return 0  # all is done, or the scheduler brings it back, or the same command does
+    if account(store, submission, left, job, fate, int(code), requeues()):
         if int(code) == EXIT_NO_STEP:
-            _wait_for_nodes(store, element)
+            _wait_for_nodes(store, left)
             if fate_of(job) not in ("running", "timeout"):
                 return 0
         requeue(job)

@@ -18,15 +18,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from launch.claims import beats
-from launch.requeue import Fate, account, job_records, requeue
-from launch.run_logs import RunLogs
+from launch.requeue import Fate, account, job_records, left_of, requeue
 from launch.submissions import job_of_element
 from lrscale.errors import UserError
-from lrscale.run_state import ENDED
 from lrscale.store import Store
 
 CODE = 128 + signal.SIGKILL  # that a shell would have for what was killed with its job
@@ -42,7 +40,7 @@ class DeadJob:
         job: such as ``12_3``.
         fate: timeout, or running: it was killed in the midst of its work.
         restarts: how often it had been requeued.
-        runs: the ids of those that it was to carry out.
+        runs: ids.
     """
 
     job: str
@@ -79,29 +77,25 @@ def _fate(said: Mapping[str, str]) -> Fate | None:
     return fates.get(said.get("JobState", ""))
 
 
-def left_behind(store: Store, submission: str) -> list[DeadJob]:
-    """Those of its dead jobs of which a run has still to go on, as far as the runs say."""
-    dead = dead_jobs(store.read_submission(submission))
-    return [job for job in dead if any(_has_to_go_on(store, run, job.job) for run in job.runs)]
+def left_behind(store: Store, submission: str) -> Iterator[DeadJob]:
+    """Its dead jobs of which runs have still to go on, with those alone."""
+    for dead in dead_jobs(store.read_submission(submission)):
+        runs = left_of(store, submission, dead.runs)
+        if left := [run for run in runs if not _in_other_hands(store, run, dead.job)]:
+            yield replace(dead, runs=left)
 
 
-def _has_to_go_on(store: Store, run: str, job: str) -> bool:
-    """Unless a person wants otherwise, or somebody else is at it, as a local pool."""
-    run_dir = store.run(run)
-    if store.unreadable(run) or (run_dir.exists() and run_dir.asked()):
-        return False
-    state = run_dir.state()
-    if state is None:
+def _in_other_hands(store: Store, run: str, job: str) -> bool:
+    """Whether a person wants otherwise, or somebody is at it who was not given it, as by hand."""
+    if store.run(run).asked():
         return True
-    return state.state not in ENDED and (state.job == job or not beats(state, store.clock()))
+    state = store.run(run).state()
+    return state is not None and state.job != job and beats(state, store.clock())
 
 
 def bring_back(store: Store, submission: str, dead: DeadJob) -> None:
-    """Have a job requeued that was left behind, unless its runs were handed over again since, or
-    have died too often."""
-    logs = RunLogs(store)
-    runs = [run for run in dead.runs if logs.element(run) == dead.job and not store.unreadable(run)]
-    if runs and account(store, submission, runs, dead.job, dead.fate, CODE, dead.restarts):
+    """Have a job requeued that was left behind, unless its runs have died too often."""
+    if account(store, submission, dead.runs, dead.job, dead.fate, CODE, dead.restarts):
         said = f"lrscale: Slurm has ended {dead.job} with its batch script: it is requeued"
         print(said, flush=True)  # a watcher is killed in the end
         requeue(dead.job)
@@ -110,7 +104,7 @@ def bring_back(store: Store, submission: str, dead: DeadJob) -> None:
 def look(store: Store, submission: str) -> None:
     """Bring back what was left behind. While somebody submits, or the disk is full, nothing is
     done: there will be another look."""
-    if left_behind(store, submission):
+    if any(left_behind(store, submission)):
         with contextlib.suppress(UserError, OSError), store.lock("submit", LOCK_SECONDS):
             for dead in left_behind(store, submission):
                 bring_back(store, submission, dead)

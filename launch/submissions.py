@@ -98,6 +98,17 @@ def job_of_element(array: Mapping[str, Any], index: int) -> str:
     return f"{array['job_id']}_{index}"
 
 
+def newest_submissions(store: Store) -> dict[str, str]:
+    """Run id to the last submission that was to carry it out."""
+    return {
+        run: submission
+        for submission, record in store.read_submissions().items()
+        for array in record["arrays"]
+        for element in array["elements"]
+        for run in element
+    }
+
+
 def process_lives(stamp: Mapping[str, Any]) -> bool:
     """Whether the process of a ``process_stamp`` lives on this host."""
     if stamp["host"] != socket.gethostname() or not process_alive(stamp["pid"]):

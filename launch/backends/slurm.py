@@ -39,9 +39,6 @@ MIN_WARNING_SECONDS, MAX_WARNING_SECONDS = 30, 180
 OF_SLURM = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SQUEUE_", "SUBMITIT_")
 OF_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
-# Of the batch script: ends what looks for other jobs while the step runs.
-_STOP_WATCHING = "kill $lrscale_watch 2>/dev/null || true"
-
 
 @dataclass(frozen=True)
 class ArrayJob:
@@ -183,11 +180,7 @@ def _parameters(
             _watch_over(store, submission, array, profile),
         ],
         # Reached if srun has ended well, because of set -e.
-        "teardown": [
-            "trap - EXIT",
-            _STOP_WATCHING,
-            f"{_look_for_others(store, submission, profile)} || true",
-        ],
+        "teardown": [f"{_look_for_others(store, submission, profile)} || true"],
         # A bare srun does not inherit --cpus-per-task; and a rank that fails must end the others.
         "srun_args": [
             f"--cpus-per-task={resources.cpus_per_task}",
@@ -243,12 +236,14 @@ def _python(profile: Profile) -> str:
 
 
 def _watch_over(store: Store, submission: str, array: ArrayJob, profile: Profile) -> str:
-    """Has the batch script settle what becomes of the runs when the step ends and cannot itself:
-    killed, before Python listens to signals, or at the time limit in a call that does not return.
+    """Has the batch script settle what becomes of the runs when the step has ended and could not
+    itself: killed, before Python listens to signals, at the time limit in a call that does not
+    return, or given up by an srun that ends well all the same, as when a node has gone while the
+    controller was away.
     """
     arguments = shlex.join([str(store.root), submission, array.name.rpartition(".")[2]])
-    settle = f"{_python(profile)} -m launch.requeue {arguments} $? || true; {_STOP_WATCHING}"
-    return f"trap {shlex.quote(settle)} EXIT"
+    settle = f"{_python(profile)} -m launch.requeue {arguments} $? || true"
+    return f"trap {shlex.quote(f'{settle}; kill $lrscale_watch 2>/dev/null || true')} EXIT"
 
 
 def _look_for_others(store: Store, submission: str, profile: Profile) -> str:

@@ -283,15 +283,46 @@ def test_runs_at_work_must_be_shown_so(storm: Storm, witness: Shown):
     assert line == f"{RUN}: shown as lost while attempt 1 was at work"
 
 
-def test_what_was_shown_as_over_must_have_been(storm: Storm, witness: Shown):
-    witness.states = {RUN: "lost"}
-    witness.look()
-    storm.store.run(RUN).begin()
-    witness.look_back({RUN: 1000.0})
-    assert witness.findings == Findings()
-    witness.look_back({})
-    (line,) = witness.findings.wrong
+@pytest.fixture
+def overtaken(storm: Storm, witness: Shown) -> Callable[..., list[str]]:
+    """What is found of a run that was shown so, and of which there was another attempt; after
+    ``more`` is done."""
+
+    def find(shown: str, more: Callable[[Storm], object]) -> list[str]:
+        storm.store.write_submission("s", {"arrays": [{"job_id": "7", "elements": [[RUN]]}]})
+        witness.states = {RUN: shown}
+        witness.look()
+        storm.store.run(RUN).begin()
+        now = replace(storm)  # reads the submissions
+        more(now)
+        witness.look_back(now)
+        return witness.findings.wrong
+
+    return find
+
+
+def says_brought_back(job: str) -> Callable[[Storm], object]:
+    said = f"lrscale: Slurm has ended {job} with its batch script: it is requeued\n"
+    log = Path("submissions", "s", "7_9_0_log.out")
+    return lambda storm: (storm.store.root / log).write_text(said)
+
+
+def test_what_was_shown_as_over_must_have_been(overtaken: Callable[..., list[str]]):
+    (line,) = overtaken("lost", lambda _: None)
     assert "shown as lost at attempt 1, of 2 in the end" in line
+
+
+def test_but_for_what_was_cancelled(overtaken: Callable[..., list[str]]):
+    assert overtaken("cancelled", lambda storm: storm.cancelled.update({RUN: 1000.0})) == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "job", "wrong"), [("lost", "7", 0), ("lost", "77", 1), ("failed", "7", 1)]
+)
+def test_and_for_what_was_lost_until_another_job_brought_it_back(
+    overtaken: Callable[..., list[str]], shown: str, job: str, wrong: int
+):
+    assert len(overtaken(shown, says_brought_back(job))) == wrong
 
 
 # --- work done twice

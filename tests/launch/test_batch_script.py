@@ -34,13 +34,13 @@ class Batch(NamedTuple):
         store: of which the job is.
         script: what the stand-in for sbatch was given.
         words: of the srun command, once the script has run.
-        requeued: words that the interpreter was given when that had ended.
+        called: words that the interpreter was given when that had ended.
     """
 
     store: Store
     script: Path
     words: Path
-    requeued: Path
+    called: Path
 
 
 @pytest.fixture
@@ -48,12 +48,12 @@ def batch_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     """A store in a folder of that name; sbatch keeps the script, srun its words, and fails."""
     stand_ins = tmp_path / "bin"
     stand_ins.mkdir()
-    script, words, requeued = (tmp_path / name for name in ("script", "words", "requeued"))
+    script, words, called = (tmp_path / name for name in ("script", "words", "called"))
     for name, body in {
         "sbatch": f'cp "$1" {script}; echo "Submitted batch job 7"',
         "srun": f"""printf '%s\\0' "$@" > {words}; exit ${{SRUN:-3}}""",
         "interpreter": f"""case "$*" in *--watch) exec sleep 60 ;; esac
-printf '%s\\0' "$@" > {requeued}""",
+printf '%s\\0' "$@" >> {called}""",
     }.items():
         (stand_ins / name).write_text(f"#!/bin/sh\n{body}\n")
         (stand_ins / name).chmod(0o700)
@@ -67,7 +67,8 @@ printf '%s\\0' "$@" > {requeued}""",
         store.submission_dir("s").mkdir(exist_ok=True)
         store.snapshot_dir("code").mkdir(exist_ok=True)
         words.unlink(missing_ok=True)
-        return Batch(store, script, words, requeued)
+        called.unlink(missing_ok=True)
+        return Batch(store, script, words, called)
 
     return make
 
@@ -159,8 +160,6 @@ def test_a_whole_script(batch_of: Callable[[str], Batch], tmp_path: Path) -> Non
         "",
         "",
         "# teardown",
-        "trap - EXIT",
-        "kill $lrscale_watch 2>/dev/null || true",
         f"{PYTHON} -m launch.rescue {root} s || true",
     ]
 
@@ -196,13 +195,12 @@ def test_paths_and_words_reach_srun_as_they_are(
         *("--cpus-per-task=1", "--kill-on-bad-exit=1", log, *arguments),
         *(PYTHON, *words, "-u", "-m", "submitit.core._submit", str(folder)),
     ]
-    assert batch.requeued.read_text().split("\0")[:-1] == [
-        *(*words, "-m", "launch.requeue", str(batch.store.root), "s", "0", "3"),
-    ]
+    settles = [*words, "-m", "launch.requeue", str(batch.store.root), "s", "0"]
+    assert batch.called.read_text().split("\0")[:-1] == [*settles, "3"]
+    batch.called.unlink()
     assert run(batch, srun=0) == ""
-    assert batch.requeued.read_text().split("\0")[:-1] == [
-        *(*words, "-m", "launch.rescue", str(batch.store.root), "s"),
-    ]
+    looks = [*words, "-m", "launch.rescue", str(batch.store.root), "s"]
+    assert batch.called.read_text().split("\0")[:-1] == [*looks, *settles, "0"]
     assert not list(tmp_path.rglob("HIT"))
 
 

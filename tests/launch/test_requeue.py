@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def test_a_step_that_is_killed(
         (143, "preempted", None, "killed by SIGTERM"),
         (EXIT_NO_STEP, "killed", None, "srun could not start it, see its log"),
         (1, "failed", "failed", "ended with exit code 1, see its log"),
+        (0, "killed", None, "srun gave it up, see its log"),
     ],
 )
 def test_a_step_that_ends_before_any_run_begins(
@@ -81,6 +83,14 @@ def test_the_exit_code_of_a_step_is_told_as_it_was(runs: list[RunDir]):
     state = runs[0].state()
     assert state is not None
     assert (state.state, state.cause) == ("killed", "ended with exit code 1, see its log")
+
+
+def test_a_time_limit_is_told_as_such_where_the_batch_script_is_ended(runs: list[RunDir]):
+    record_deaths(runs[1:], "7", "timeout", 0, 1)
+    assert states(runs)[1:] == ["timeout", None]
+    state = runs[1].state()
+    assert state is not None
+    assert state.cause == "reached its time limit, before it could begin"
 
 
 def test_a_signal_to_one_of_several_ranks_may_come_from_srun(
@@ -129,6 +139,52 @@ def test_what_the_scheduler_says(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(requeue, "CONTROLLER_SECONDS", 0)
     assert requeue.fate_of("7") == fate
+
+
+@pytest.fixture
+def ends_well(runs: list[RunDir], monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """What is asked of the controller at the end of job 7, whose srun says that all is well."""
+    store, asked = store_of(runs), []
+    store.write_submission("s", {"arrays": [{"job_id": "7", "elements": [IDS]}]})
+    store.write_run_records("s", {run: {"config": {}} for run in IDS})
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(requeue, "fate_of", lambda _: asked.append("fate") or "running")
+    monkeypatch.setattr(requeue, "requeue", lambda job: asked.append(f"requeue {job}"))
+
+    def end() -> list[str]:
+        asked.clear()
+        requeue.main([str(store.root), "s", "0", "0"])
+        return list(asked)
+
+    return end
+
+
+def test_a_step_that_srun_gives_up_as_if_it_had_ended_well(
+    runs: list[RunDir], ends_well: Callable[[], list[str]]
+):
+    assert ends_well() == ["fate", "requeue 7"]
+    assert states(runs) == ["killed", "preempted", None]
+
+
+@pytest.mark.parametrize("state", ["done", "diverged", "failed", "cancelled", "paused"])
+def test_the_controller_is_left_alone_where_all_has_ended(
+    runs: list[RunDir], ends_well: Callable[[], list[str]], state: RunState
+):
+    runs[2].begin()
+    for run in runs:
+        run.write_state(State(state, 1, job="7", requeues=1))
+    assert ends_well() == []
+    runs[1].write_state(State("preempted", 1, job="7", requeues=1))  # one of several that share it
+    assert ends_well() == ["fate", "requeue 7"]
+
+
+def test_what_was_given_to_another_job_is_left_to_that(
+    runs: list[RunDir], ends_well: Callable[[], list[str]]
+):
+    again = {"arrays": [{"job_id": None, "elements": [[run] for run in IDS]}]}
+    store_of(runs).write_submission("t", again)
+    assert ends_well() == []
+    assert states(runs) == ["running", "preempted", None]
 
 
 def test_a_step_that_cannot_start_is_given_time(

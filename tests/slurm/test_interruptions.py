@@ -7,6 +7,8 @@ ranks and is warned too.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from types import SimpleNamespace
 
@@ -107,3 +109,33 @@ exec {sys.executable} "$@"
     assert [run.state().interruptions for run in (dying, early)] == [{"killed": 1}, {"timeout": 1}]
     assert early.state().attempt == 2
     assert early.summary()["weights"] == reference(epochs=1, optimizer=PLAIN).summary()["weights"]
+
+
+# As of an srun that loses its step while the controller is away: once at the first start of a job,
+# before the step has begun, else at its death.
+GIVES_UP = """
+[ "$SLURM_ARRAY_TASK_ID$SLURM_RESTART_COUNT" = 1 ] && exit 0
+"$REAL" "$@" || exit 0
+"""
+
+
+def test_a_step_that_srun_gives_up_as_if_it_had_ended_well(
+    planted, slurm, reference, losses, wrapped
+):
+    wrapped("srun", GIVES_UP)
+    flag = planted.folder / "flag"
+    flag.touch()
+    slow = PLAIN | {"name": "slow", "seconds": 0.2, "slow_while": str(flag)}
+    run = {"workload": "digits_mlp", "epochs": 1, "optimizer": slow}
+    planted.submit(planted.sweep(run=run, seeds=2, runs_per_task=1))
+    (array,), (killed, not_begun) = planted.jobs(), planted.runs()
+    planted.wait_for_state(killed, "running")
+    os.kill(slurm.rank(f"{array}_0", 0), signal.SIGKILL)
+    flag.unlink()
+    planted.finish()
+    assert planted.counts() == {"done": 2}
+    for seed, run in enumerate((killed, not_begun)):
+        assert run.state().interruptions == {"killed": 1}
+        single = reference(seed, epochs=1, optimizer=PLAIN)
+        assert run.summary()["weights"] == single.summary()["weights"]
+        assert losses(run) == losses(single)
