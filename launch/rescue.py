@@ -1,11 +1,11 @@
-"""Jobs that Slurm has ended for good, batch script and all, are brought back by their siblings.
+"""Jobs that Slurm has ended for good, batch script and all, are brought back by other jobs.
 
 A batch script has its job requeued while runs of it have still to go on (``launch.requeue``),
 unless it is killed itself: with a node that crashes as the time limit passes, or because its job
-was started on a node that came back with an older start of it still alive. So each job of a
-submission looks for such others, every two minutes and when it has ended well:
+was started on a node that came back with an older start of it still alive. So each job of a store
+looks for such others, of all submissions, every two minutes and when it has ended well:
 
-    python -m launch.rescue STORE SUBMISSION [--watch]
+    python -m launch.rescue STORE [--watch]
 
 Slurm requeues an ended job while it knows it, by default for five minutes (MinJobAge).
 """
@@ -29,7 +29,9 @@ from lrscale.store import Store
 
 CODE = 128 + signal.SIGKILL  # that a shell would have for what was killed with its job
 LOCK_SECONDS = 10.0
-WATCH_SECONDS, LOOK_SECONDS = 120.0, 60.0  # of one job; between the looks of any two
+WATCH_SECONDS = 120.0  # between the looks of one job
+# Since the last look of any: the more jobs there are, the more of the controller's time one takes.
+LOOK_SECONDS, LAST_LOOK_SECONDS = 60.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,14 @@ class DeadJob:
     """A job that Slurm has ended, with its batch script, and could start again.
 
     Attributes:
+        submission: whose it is.
         job: such as ``12_3``.
         fate: timeout, or running: it was killed in the midst of its work.
         restarts: how often it had been requeued.
         runs: ids.
     """
 
+    submission: str
     job: str
     fate: Fate
     restarts: int
@@ -50,15 +54,16 @@ class DeadJob:
 
 
 def dead_jobs(record: Mapping[str, Any]) -> Iterator[DeadJob]:
-    """Of a submission, by its record."""
+    """Of a submission, by its record. Another cluster's job of the same number has another name."""
     for array in record["arrays"]:
         elements = {
             job_of_element(array, index): runs for index, runs in enumerate(array["elements"])
         }
         for said in job_records(array["job_id"], seconds=0) if array["job_id"] else ():
             job, fate = _name(said), _fate(said)
-            if fate is not None and job in elements:
-                yield DeadJob(job, fate, int(said.get("Restarts", "0")), elements[job])
+            if fate is not None and said.get("JobName") == array["name"] and job in elements:
+                restarts = int(said.get("Restarts", "0"))
+                yield DeadJob(record["id"], job, fate, restarts, elements[job])
 
 
 def _name(said: Mapping[str, str]) -> str:
@@ -77,12 +82,13 @@ def _fate(said: Mapping[str, str]) -> Fate | None:
     return fates.get(said.get("JobState", ""))
 
 
-def left_behind(store: Store, submission: str) -> Iterator[DeadJob]:
-    """Its dead jobs of which runs have still to go on, with those alone."""
-    for dead in dead_jobs(store.read_submission(submission)):
-        runs = left_of(store, submission, dead.runs)
-        if left := [run for run in runs if not _in_other_hands(store, run, dead.job)]:
-            yield replace(dead, runs=left)
+def left_behind(store: Store) -> Iterator[DeadJob]:
+    """The dead jobs of which runs have still to go on, with those alone."""
+    for submission, record in store.read_submissions(open_only=True).items():
+        for dead in dead_jobs(record) if record["backend"] == "slurm" else ():
+            runs = left_of(store, submission, dead.runs)
+            if left := [run for run in runs if not _in_other_hands(store, run, dead.job)]:
+                yield replace(dead, runs=left)
 
 
 def _in_other_hands(store: Store, run: str, job: str) -> bool:
@@ -93,44 +99,45 @@ def _in_other_hands(store: Store, run: str, job: str) -> bool:
     return state is not None and state.job != job and beats(state, store.clock())
 
 
-def bring_back(store: Store, submission: str, dead: DeadJob) -> None:
+def bring_back(store: Store, dead: DeadJob) -> None:
     """Have a job requeued that was left behind, unless its runs have died too often."""
-    if account(store, submission, dead.runs, dead.job, dead.fate, CODE, dead.restarts):
+    if account(store, dead.submission, dead.runs, dead.job, dead.fate, CODE, dead.restarts):
         said = f"lrscale: Slurm has ended {dead.job} with its batch script: it is requeued"
         print(said, flush=True)  # a watcher is killed in the end
         requeue(dead.job)
 
 
-def look(store: Store, submission: str) -> None:
+def look(store: Store) -> None:
     """Bring back what was left behind. While somebody submits, or the disk is full, nothing is
     done: there will be another look."""
-    if any(left_behind(store, submission)):
+    if any(left_behind(store)):
         with contextlib.suppress(UserError, OSError), store.lock("submit", LOCK_SECONDS):
-            for dead in left_behind(store, submission):
-                bring_back(store, submission, dead)
+            for dead in left_behind(store):
+                bring_back(store, dead)
 
 
-def watch(store: Store, submission: str) -> None:
-    """Look now and then, for good; but not where another job has a moment ago, so that however
-    many they are, the controller is asked once a minute or so."""
+def look_unless_seen(store: Store, seconds: float) -> None:
+    """Look, but not where another job has within so many seconds."""
+    with contextlib.suppress(OSError):  # such as a full disk
+        stamp = store.root / "submissions" / "looked"
+        if not stamp.exists() or store.clock() - stamp.stat().st_mtime >= seconds:
+            stamp.touch(mode=0o600)
+            look(store)
+
+
+def watch(store: Store) -> None:
+    """Look now and then, for good; at about one look a minute of all jobs together."""
     while True:
         time.sleep(random.uniform(0.5, 1.5) * WATCH_SECONDS)
-        with contextlib.suppress(OSError):
-            if _due(store, submission):
-                look(store, submission)
-
-
-def _due(store: Store, submission: str) -> bool:
-    stamp = store.submission_dir(submission) / "looked"
-    if stamp.exists() and store.clock() - stamp.stat().st_mtime < LOOK_SECONDS:
-        return False
-    stamp.touch(mode=0o600)
-    return True
+        look_unless_seen(store, LOOK_SECONDS)
 
 
 def main(argv: Sequence[str]) -> int:
-    root, submission, *options = argv
-    (watch if options == ["--watch"] else look)(Store(root), submission)
+    root, *options = argv
+    if options == ["--watch"]:
+        watch(Store(root))
+    else:
+        look_unless_seen(Store(root), LAST_LOOK_SECONDS)
     return 0
 
 

@@ -176,11 +176,11 @@ def _parameters(
         "setup": [
             *_setup(store.root, snapshot, profile),
             # Before the trap, which it would run too when it is ended before it is another program.
-            f"{_look_for_others(store, submission, profile)} --watch & lrscale_watch=$!",
+            f"{_look_for_others(store, profile)} --watch & lrscale_watch=$!",
             _watch_over(store, submission, array, profile),
         ],
         # Reached if srun has ended well, because of set -e.
-        "teardown": [f"{_look_for_others(store, submission, profile)} || true"],
+        "teardown": [f"{_look_for_others(store, profile)} || true"],
         # A bare srun does not inherit --cpus-per-task; and a rank that fails must end the others.
         "srun_args": [
             f"--cpus-per-task={resources.cpus_per_task}",
@@ -246,9 +246,9 @@ def _watch_over(store: Store, submission: str, array: ArrayJob, profile: Profile
     return f"trap {shlex.quote(f'{settle}; kill $lrscale_watch 2>/dev/null || true')} EXIT"
 
 
-def _look_for_others(store: Store, submission: str, profile: Profile) -> str:
-    """Has jobs of the submission brought back that Slurm has ended with their batch scripts."""
-    return f"{_python(profile)} -m launch.rescue {shlex.join([str(store.root), submission])}"
+def _look_for_others(store: Store, profile: Profile) -> str:
+    """Has jobs of the store brought back that Slurm has ended with their batch scripts."""
+    return f"{_python(profile)} -m launch.rescue {shlex.quote(str(store.root))}"
 
 
 def _owned(store: Path) -> str:

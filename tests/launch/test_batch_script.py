@@ -148,7 +148,7 @@ def test_a_whole_script(batch_of: Callable[[str], Batch], tmp_path: Path) -> Non
         "unset PYTHONSAFEPATH",
         "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}",
         "export SLURM_EXIT_ERROR=113",
-        f"{PYTHON} -m launch.rescue {root} s --watch & lrscale_watch=$!",
+        f"{PYTHON} -m launch.rescue {root} --watch & lrscale_watch=$!",
         f"trap '{PYTHON} -m launch.requeue {_twice(root)} s 0 $? || true; "
         "kill $lrscale_watch 2>/dev/null || true' EXIT",
         "",
@@ -160,7 +160,7 @@ def test_a_whole_script(batch_of: Callable[[str], Batch], tmp_path: Path) -> Non
         "",
         "",
         "# teardown",
-        f"{PYTHON} -m launch.rescue {root} s || true",
+        f"{PYTHON} -m launch.rescue {root} || true",
     ]
 
 
@@ -199,7 +199,7 @@ def test_paths_and_words_reach_srun_as_they_are(
     assert batch.called.read_text().split("\0")[:-1] == [*settles, "3"]
     batch.called.unlink()
     assert run(batch, srun=0) == ""
-    looks = [*words, "-m", "launch.rescue", str(batch.store.root), "s"]
+    looks = [*words, "-m", "launch.rescue", str(batch.store.root)]
     assert batch.called.read_text().split("\0")[:-1] == [*looks, *settles, "0"]
     assert not list(tmp_path.rglob("HIT"))
 

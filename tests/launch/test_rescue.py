@@ -35,13 +35,15 @@ def store(tmp_path: Path) -> Store:
 def submit(store: Store, submission: str, job: str) -> None:
     elements = [RUNS[:1], RUNS[1:]]
     array = {"name": f"x.{submission}.0", "job_id": job, "elements": elements}
-    store.write_submission(submission, {"arrays": [array], "max_retries": 2})
+    record = {"id": submission, "backend": "slurm", "arrays": [array], "max_retries": 2}
+    store.write_submission(submission, record)
     store.write_run_records(submission, {run: {"config": {}} for run in RUNS})
 
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """``slurm(element, said)``: what it says of an element; it returns what was requeued since."""
+    """``slurm(store, _0=said)``: what it says of an element, by the name that its array has unless
+    told otherwise; it returns what was requeued since."""
     folder = tmp_path / "bin"
     folder.mkdir()
     said, requeued = folder / "said", folder / "requeued"
@@ -52,13 +54,14 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setattr(requeue, "CONTROLLER_SECONDS", 0)
 
-    def end(store: Store, **elements: str) -> list[str]:
+    def end(store: Store, name: str = "x.s.0", **elements: str) -> list[str]:
         lines = (
-            f"JobId={90 + int(element[1:])} ArrayJobId=7 ArrayTaskId={element[1:]} {what}\n"
+            f"JobId={90 + int(element[1:])} ArrayJobId=7 ArrayTaskId={element[1:]} "
+            f"JobName={name} {what}\n"
             for element, what in elements.items()
         )
         said.write_text("".join(lines))
-        assert rescue.main([str(store.root), "s"]) == 0
+        rescue.look(store)
         found = requeued.read_text().split()
         requeued.write_text("")
         return found
@@ -88,9 +91,10 @@ def test_dead_jobs(store: Store, slurm, said: str, dead: list[tuple[str, str, in
 
 def test_a_job_alone_and_one_whose_number_is_not_known(store: Store, slurm) -> None:
     slurm(store, _0=KILLED)
-    (Path(os.environ["PATH"].split(":")[0]) / "said").write_text(f"JobId=8 {KILLED}\n")
-    arrays = [{"job_id": "8", "elements": [RUNS[:1]]}, {"job_id": None, "elements": [RUNS[1:]]}]
-    (found,) = dead_jobs({"arrays": arrays})
+    (Path(os.environ["PATH"].split(":")[0]) / "said").write_text(f"JobId=8 JobName=x {KILLED}\n")
+    alone = {"name": "x", "job_id": "8", "elements": [RUNS[:1]]}
+    launching = {"name": "y", "job_id": None, "elements": [RUNS[1:]]}
+    (found,) = dead_jobs({"id": "s", "arrays": [alone, launching]})
     assert (found.job, found.runs) == ("8", RUNS[:1])
 
 
@@ -146,6 +150,25 @@ def test_nor_one_that_was_handed_over_again(store: Store, slurm) -> None:
     assert slurm(store, _0=KILLED) == []
 
 
+def test_nor_one_of_another_cluster(store: Store, slurm) -> None:
+    """Whose job has the same number."""
+    assert slurm(store, name="theirs", _0=KILLED) == []
+
+
+def test_nor_one_of_a_submission_that_is_over(store: Store, slurm) -> None:
+    store.close_submission("s")
+    assert slurm(store, _0=KILLED) == []
+
+
+def test_jobs_of_all_submissions_are_brought_back(store: Store, slurm) -> None:
+    pool = {"name": "x.p.0", "job_id": None, "elements": [RUNS[2:]]}
+    store.write_submission("p", {"id": "p", "backend": "local", "arrays": [pool]})
+    submit(store, "r", "6")  # before s, and of the same runs
+    assert slurm(store, _0=KILLED) == ["7_0"]
+    submit(store, "t", "7")
+    assert slurm(store, name="x.t.0", _0=KILLED) == ["7_0"]
+
+
 def test_nothing_is_done_while_somebody_submits(
     store: Store, slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,7 +185,7 @@ def test_several_that_watch_look_once_a_minute(
     looks: list[float] = []
     monkeypatch.setattr(rescue, "look", lambda *_: looks.append(now[0]))
     monkeypatch.setattr(Store, "clock", lambda _: now[0])
-    stamp, now = store.submission_dir("s") / "looked", [0.0]
+    stamp, now = store.root / "submissions" / "looked", [0.0]
 
     def sleep(seconds: float) -> None:
         """Another job's watcher wakes half-way; the file system's clock goes on."""
@@ -175,9 +198,23 @@ def test_several_that_watch_look_once_a_minute(
 
     monkeypatch.setattr(rescue.time, "sleep", sleep)
     with pytest.raises(KeyboardInterrupt):
-        rescue.main([str(store.root), "s", "--watch"])
+        rescue.main([str(store.root), "--watch"])
     assert looks == [40.0 + 80 * n for n in range(8)]
     assert stat.S_IMODE(stamp.stat().st_mode) == 0o600
+
+
+def test_of_jobs_that_end_together_one_looks(
+    store: Store, slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slurm(store, _0="JobState=RUNNING")
+    stamp, looks = store.submission_dir("s").parent / "looked", []
+    monkeypatch.setattr(rescue, "look", looks.append)
+    for age, count in ((None, 1), (5, 1), (11, 2)):
+        if age is not None:
+            then = store.clock() - age
+            os.utime(stamp, (then, then))
+        assert rescue.main([str(store.root)]) == 0
+        assert len(looks) == count
 
 
 def test_where_the_controller_is_away(store: Store, slurm) -> None:
