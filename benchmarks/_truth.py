@@ -115,8 +115,10 @@ def check_settled(storm: Storm, witness: Witness) -> None:
             if shown.get(run.id) not in truth - {"running"}:
                 findings.wrong.append(f"{run.id} is {name} and shown as {shown.get(run.id)}")
             continue
-        # "lost" where its processes were killed before they knew.
-        if name not in (*_ends(arm), "cancelled", "missing") and shown.get(run.id) != "lost":
+        # Its processes may have been killed before they knew. Then the accounting says so; where
+        # that is late as well, the run is lost.
+        known = name in (*_ends(arm), "cancelled", "missing")
+        if not known and shown.get(run.id) not in ("cancelled", "lost"):
             findings.lost.append(f"{arm} {run.id} was cancelled and is {name}")
         late = storm.cancelled[run.id] + SECONDS_TO_DIE
         if any(begun[0].time > late for begun in by_attempt(told(storm.trace, run.id))):

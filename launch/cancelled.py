@@ -1,4 +1,7 @@
-"""What somebody took out of the queue, where it waited to begin or to go on: that stays so."""
+"""What somebody cancelled by its job, and could not say so itself: that stays so.
+
+It waited to begin or to go on; or the processes that would have said it had died with their node.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,27 @@ from launch.submissions import Found
 from lrscale.run_state import State
 from lrscale.store import Store
 
-# A run that was left in one of these states is in the queue, to go on.
-REQUEUED = frozenset({"preempted", "timeout", "killed", "interrupted"})
+# A run that was left in one of these states, and that nobody has, would go on.
+LEFT = frozenset({"running", "preempted", "timeout", "killed", "interrupted"})
 
 
 def cancelled_runs(
     store: Store, found: Mapping[str, Found], claims: Claims, sacct: Sacct = ask_sacct
 ) -> set[str]:
-    """Those of the runs that were cancelled in the queue, as far as can be known.
+    """Those of the runs that were cancelled by their jobs, as far as can be known.
 
     The accounting is asked once, and only about runs that were handed to Slurm and that nobody has.
     """
     logs = RunLogs(store)
-    waited = {
+    left = {
         run: job
         for run, held in found.items()
-        if run not in claims.runs and (held.state is None or held.state.state in REQUEUED)
+        if run not in claims.runs and (held.state is None or held.state.state in LEFT)
         if (job := logs.element(run))
     }
-    arrays = {job.partition("_")[0]: logs.name(job) for job in waited.values()}
+    arrays = {job.partition("_")[0]: logs.name(job) for job in left.values()}
     ends = sacct(arrays) if arrays else {}
-    return {run for run, job in waited.items() if cancelled(job, found[run].state, ends, logs)}
+    return {run for run, job in left.items() if cancelled(job, found[run].state, ends, logs)}
 
 
 def cancelled(job: str, state: State | None, ends: Mapping[str, JobEnd], logs: RunLogs) -> bool:

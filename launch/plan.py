@@ -62,7 +62,7 @@ def decide(
         code: digest of the present code (``Snapshot.code``).
         retry: which ended runs to try again: of RETRYABLE.
         force: start every run afresh.
-        cancelled: somebody took it out of the queue, where it waited to begin or to go on.
+        cancelled: somebody cancelled its job, which could not say so.
     """
     state = found.state
     if found.unreadable:
@@ -70,7 +70,7 @@ def decide(
     if claim and not let_go(state, claim):
         return Decision("queued", str(claim))
     if cancelled and not force and "cancelled" not in retry:
-        return Decision("skip", "cancelled while it waited")
+        return Decision("skip", "cancelled by its job")
     if state is None:
         return Decision("submit", "new", fresh=True)
     stale = is_stale(found, code)

@@ -7,7 +7,7 @@ States are those of the run store, and:
     silent   running, but without a sign of life for a while; perhaps still alive
     lost     running when last heard of, and gone: its process or its job is no more, of which
              squeue must have answered twice
-    cancelled  by a person, also where that happened in the queue and only the accounting knows
+    cancelled  by a person, also where only the accounting knows
     unreadable  in the store, but not for who asks
 
 A job that ended badly before its runs could begin counts as failed.
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.accounting import BAD_ENDS, JobEnd, Sacct, ask_sacct
-from launch.cancelled import REQUEUED, cancelled
+from launch.cancelled import LEFT, cancelled
 from launch.claims import (
     SECOND_LOOK_SECONDS,
     STALE_SECONDS,
@@ -64,8 +64,8 @@ EXPLAINED = frozenset(
     {"failed", "lost", "diverged", "timeout", "killed"}
 )  # the question why is asked
 UNREADABLE_ADVICE = "as the store's owner: ls -ld of that path and what it lies in, chmod or chown"
-# Whoever is in one of these states and in no queue may have been cancelled there.
-WAITED = REQUEUED | {"missing"}
+# Who is in one of these states, and in no queue, may have been cancelled by its job.
+UNCLAIMED = LEFT - {"running"} | {"lost", "missing"}
 SETTLED_SECONDS = 120.0  # after which logs and accounting have said what they will
 
 
@@ -249,8 +249,8 @@ class _Surveyor:
         """Array to its name, of those whose ends may say why a run failed or does not go on."""
         jobs: dict[str, str] = {}
         for run in runs:
-            job = self._newest_job(run) if run.state in WAITED else run.job
-            asked = job and run.state in WAITED | EXPLAINED and not self._note(run)
+            job = self._newest_job(run) if run.state in UNCLAIMED else run.job
+            asked = job and run.state in UNCLAIMED | EXPLAINED and not self._note(run)
             if asked and (name := self._logs.name(job)):
                 jobs[job.partition("_")[0]] = name
         return jobs
@@ -272,7 +272,7 @@ class _Surveyor:
     def _why(self, run: RunStatus, ends: Mapping[str, JobEnd]) -> RunStatus:
         if run.state in ("done", "queued", "paused") or not run.job:
             return run
-        if run.state in WAITED and self._cancelled(run, ends):
+        if run.state in UNCLAIMED and self._cancelled(run, ends):
             return replace(run, state="cancelled")
         note = self._note(run)
         if note:

@@ -206,11 +206,12 @@ def tell(storm: Storm, run: str, *lines: tuple[float, int, int]) -> None:
     (storm.trace / run).write_text(text)
 
 
-def test_cancelled_runs(storm: Storm, witness: Shown):
+@pytest.mark.parametrize("shown", ["lost", "cancelled"])
+def test_cancelled_runs(storm: Storm, witness: Shown, shown: str):
     state(RUN, state="killed")(storm)
     storm.cancelled[RUN] = 1000.0
     tell(storm, RUN, (900.0, 1, 0), (1001.0, 1, 5))
-    witness.states = {RUN: "lost"}  # its processes did not live to say so
+    witness.states = {RUN: shown}  # its processes did not live to say so
     check_settled(storm, witness)
     assert witness.findings == Findings()
     witness.states = {RUN: "killed"}

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from launch.accounting import JobEnd, ask_sacct
-from launch.cancelled import cancelled
+from launch.cancelled import cancelled, cancelled_runs
+from launch.claims import Claim, Claims
 from launch.run_logs import RunLogs
-from lrscale.run_state import State
+from launch.submissions import Found
+from lrscale.run_state import RunState, State
 from lrscale.store import Store
 
 OTHER = State("timeout", attempt=1, job="6_0")
@@ -45,6 +47,32 @@ def test_whether_a_job_was_cancelled(
     if log:
         (store.submission_dir("one") / "7_0_0_log.out").touch()
     assert cancelled("7_0", state, ends, RunLogs(store)) is expected[log]
+
+
+@pytest.mark.parametrize(
+    ("state", "is_cancelled"),
+    [
+        ("running", True),  # and nobody has it: its processes died before they knew
+        ("preempted", True),
+        ("timeout", True),
+        ("killed", True),
+        ("done", False),
+        ("failed", False),
+        ("cancelled", False),  # has said so itself
+    ],
+)
+def test_of_which_runs_the_job_s_end_is_asked(
+    tmp_path: Path, state: RunState, is_cancelled: bool
+) -> None:
+    store = Store(tmp_path)
+    store.create()
+    array = {"name": "tried", "job_id": "7", "elements": [["run0"], ["run1"]]}
+    store.write_submission("one", {"id": "one", "backend": "slurm", "arrays": [array]})
+    found = {run: Found(State(state, 1, job=f"7_{run[-1]}")) for run in ("run0", "run1")}
+    claims = Claims({"run1": Claim("one", "tried", "slurm", "7_1", "RUNNING", 0.0)})
+    ends = {f"7_{element}": JobEnd("CANCELLED") for element in (0, 1)}
+    expected = {"run0"} if is_cancelled else set()
+    assert cancelled_runs(store, found, claims, lambda _: ends) == expected
 
 
 def test_elements_that_wait_share_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

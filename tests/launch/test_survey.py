@@ -151,6 +151,14 @@ def test_a_reader_whose_clock_is_another(
     assert look(silent, Squeue([]))[0].state == "running"
 
 
+def test_of_a_job_that_was_cancelled_when_its_processes_had_died(silent: Store) -> None:
+    rewrite(silent, entries(silent)[0], job="77")
+    ends = {"77": JobEnd("CANCELLED")}
+    assert look(silent, Squeue([]), lambda _: ends)[0].state == "cancelled"
+    ends = {"77": JobEnd("NODE_FAIL")}
+    assert look(silent, Squeue([]), lambda _: ends)[0].state == "lost"
+
+
 def test_lost_once_its_submission_is_closed(silent: Store) -> None:
     """Closing takes two answers of squeue; it is not asked again."""
     (submission,) = silent.read_submissions()

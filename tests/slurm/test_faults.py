@@ -255,34 +255,47 @@ def test_where_jobs_are_not_requeued(planted, slurm, reference, losses, tmp_path
     slurm.run("scontrol", "delete", "partition=cancelling")
 
 
-def test_a_node_that_dies_with_its_job(planted, slurm, reference):
-    """Its job may not be requeued: the run is lost and said why, and the same command goes on."""
+def test_a_node_that_dies_with_its_jobs(planted, slurm, reference):
+    """One may not be requeued: its run is lost and said why, and the same command goes on. The
+    other is cancelled before anybody has noticed: of that only the accounting knows, and it stays
+    so."""
     flag = planted.folder / "flag"
     flag.touch()
     slow = SGD | {"name": "slow", "seconds": SECONDS, "slow_while": str(flag)}
-    sweep = planted.sweep(run={"workload": "digits_mlp", "epochs": EPOCHS, "optimizer": slow})
+    run = {"workload": "digits_mlp", "epochs": EPOCHS, "optimizer": slow}
+    sweep = planted.sweep(run=run, seeds=2, runs_per_task=1)
     planted.submit(sweep)
-    (run,), (job,) = planted.runs(), planted.jobs()
-    slurm.run("scontrol", "update", f"JobId={job}", "Requeue=0")
-    planted.wait_for_state(run, "running")
-    (node,) = slurm.squeue("-j", job, "-o", "%N")
-    slurm.crash_node(node)
+    (lost, cancelled), (array,) = planted.runs(), planted.jobs()
+    slurm.run("scontrol", "update", f"JobId={array}_0", "Requeue=0")
+    for one in (lost, cancelled):
+        planted.wait_for_state(one, "running")
+    nodes = set(slurm.squeue("-j", array, "-o", "%N"))
+    for node in nodes:
+        slurm.crash_node(node)
     try:
-        slurm.wait_until(lambda: slurm.states(job).get(job) == "NODE_FAIL", 90, "noticed")
+        slurm.run("scancel", f"{array}_1")
+        ends = {f"{array}_0": "NODE_FAIL", f"{array}_1": "CANCELLED by 0"}
+        slurm.wait_until(lambda: slurm.states(array) == ends, 90, "noticed")
     finally:
-        slurm.start_node(node)
+        for node in nodes:
+            slurm.start_node(node)
+    slurm.wait_until(lambda: not slurm.squeue("-j", array), 60, "both have left")
     then = time.time() - 2 * STALE_SECONDS
-    os.utime(run.state_path, (then, then))
-    (seen,) = planted.status()["runs"]
-    assert (seen["state"], seen["failure"]) == ("lost", "node failure")
-    assert seen["advice"].startswith("the same submit command")
+    for one in (lost, cancelled):
+        os.utime(one.state_path, (then, then))
+    seen = planted.status()["runs"]
+    assert [(one["state"], one["failure"]) for one in seen] == [
+        ("lost", "node failure"),
+        ("cancelled", ""),
+    ]
+    assert seen[0]["advice"].startswith("the same submit command")
 
     flag.unlink()
-    planted.submit(sweep)
+    assert "cancelled by its job" in planted.submit(sweep)
     planted.finish()
-    assert planted.counts() == {"done": 1}
+    assert planted.counts() == {"done": 1, "cancelled": 1}
     single = reference(epochs=EPOCHS, optimizer=SGD)
-    assert run.summary()["weights"] == single.summary()["weights"]
+    assert lost.summary()["weights"] == single.summary()["weights"]
 
 
 FAILING = """

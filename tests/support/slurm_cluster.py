@@ -125,7 +125,7 @@ class SlurmCluster:
 
         self.kill_node(node)
         send(step_daemons(self.state_dir, node), signal.SIGKILL)
-        for job in self.squeue("-w", node, "-o", "%A"):
+        for job in self.squeue("-r", "-w", node, "-o", "%i"):
             self.kill(job)
 
     def start_node(self, node: str) -> None:
