@@ -193,7 +193,7 @@ class Storm:
 
     def brought_back(self, run: str) -> bool:
         """Whether another job says that it has had a run's job requeued."""
-        return any(job in jobs_brought_back(self.store) for job in self._jobs_of(run))
+        return not set(jobs_brought_back(self.store)).isdisjoint(self._jobs_of(run))
 
     def _jobs_of(self, run: str) -> list[str]:
         return [job for job, runs in self._elements.items() if run in {r.id for r in runs}]

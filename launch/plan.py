@@ -70,7 +70,7 @@ def decide(
     if claim and not let_go(state, claim):
         return Decision("queued", str(claim))
     if cancelled and not force and "cancelled" not in retry:
-        return Decision("skip", "cancelled by its job")
+        return Decision("skip", "its job was cancelled")
     if state is None:
         return Decision("submit", "new", fresh=True)
     stale = is_stale(found, code)

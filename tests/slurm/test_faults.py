@@ -291,7 +291,7 @@ def test_a_node_that_dies_with_its_jobs(planted, slurm, reference):
     assert seen[0]["advice"].startswith("the same submit command")
 
     flag.unlink()
-    assert "cancelled by its job" in planted.submit(sweep)
+    assert "its job was cancelled" in planted.submit(sweep)
     planted.finish()
     assert planted.counts() == {"done": 1, "cancelled": 1}
     single = reference(epochs=EPOCHS, optimizer=SGD)

@@ -64,11 +64,11 @@ def test_what_was_cancelled_while_it_waited_stays_so(launcher, slurm, job_ids):
     slurm.run("scancel", f"{job}_2")
     slurm.wait_until(lambda: len(queued(slurm, job)) == 3, 20, "one is cancelled")
     slurm.wait_until(lambda: launcher.counts() == {"paused": 3, "cancelled": 1}, 20, "and shown so")
-    assert "1  skip    cancelled by its job" in launcher.submit(sweep, "--profile", held)
+    assert "1  skip    its job was cancelled" in launcher.submit(sweep, "--profile", held)
     slurm.run("scancel", job)
     slurm.wait_until(lambda: launcher.counts() == {"cancelled": 4}, 30, "all are")
     output = launcher.submit(sweep, "--profile", held)
-    assert "4  skip  cancelled by its job" in output
+    assert "4  skip  its job was cancelled" in output
     assert launcher.jobs() == [job]
 
     (again,) = job_ids(launcher.submit(sweep, "--profile", held, "--retry", "cancelled"))
