@@ -96,8 +96,8 @@ class ControllerLog:
 
     def ended_for_good(self, job: str) -> bool:
         """Whether Slurm has ended a job without the batch script that would have had it requeued,
-        and no other job has since: as Start has it, or killed on a node that
-        came back with an older start of the job still alive, whose step registered with it."""
+        and no other job has since: as Start has it, or killed on a node that came back with an
+        older start of the job still alive, whose step registered with it."""
         *_, last = [None, *self.starts(job)]
         if last is None:
             return False

@@ -85,9 +85,9 @@ class Witness:
         lost until another job had it brought back."""
         for run, (state, attempt) in self.over.items():
             newest = self.store.run(run).newest_attempt()
-            if state == "lost" and storm.brought_back(run):
+            if newest == attempt or run in storm.cancelled:
                 continue
-            if newest > attempt and run not in storm.cancelled:
+            if state != "lost" or not storm.brought_back(run):
                 self.findings.wrong.append(
                     f"{run}: shown as {state} at attempt {attempt}, of {newest} in the end"
                 )

@@ -17,7 +17,7 @@ from typing import Any
 from launch.cluster import environment
 from launch.snapshot import user_name
 from launch.submissions import process_lives
-from lrscale.run_state import ENDED, State
+from lrscale.run_state import ENDED, State, has_ended
 from lrscale.store import Store
 
 # A run beats every few seconds between its steps. One that has not for so long, and that its
@@ -236,7 +236,7 @@ def _slurm_claims(
                     yield run, _claim(record, row.job, row.state, row.node, row.held, runs)
                 elif beats(state := states(run), now):
                     yield run, _claim(record, state.job if state else "", "heartbeat")
-                elif state is None or state.state not in ENDED:
+                elif not has_ended(state):
                     claims.lost.add(run)
         if queued:
             live.add(index)

@@ -29,7 +29,7 @@ from lrscale.full_disk import despite_full_disk, once_there_is_room
 from lrscale.plugins import load_frozen
 from lrscale.registry import workloads
 from lrscale.run_dir import Superseded
-from lrscale.run_state import ENDED, FINISHED, State
+from lrscale.run_state import FINISHED, State, has_ended
 from lrscale.store import Store
 from lrscale.track.live import mirrored
 
@@ -180,7 +180,7 @@ def execute_together(store: Store, run_ids: Sequence[str], control: Control) -> 
             if control.stop not in get_args(Request):
                 return
             control.stop = None  # was asked of some: the others go on
-            left = [run for run in left if not _ended(store.run(run).state())]
+            left = [run for run in left if not has_ended(store.run(run).state())]
         return
     except Exception:
         traceback.print_exc()
@@ -199,10 +199,6 @@ def read_config(store: Store, record: Mapping[str, Any]) -> Any:
     """
     load_frozen(record, store.snapshot_dir(record.get("snapshot", "")))
     return decode(record["config"])
-
-
-def _ended(state: State | None) -> bool:
-    return state is not None and state.state in ENDED
 
 
 def _failed_in(job: str, state: State | None) -> bool:

@@ -24,7 +24,7 @@ from rich.console import Console
 from launch import terminal
 from launch.wandb_login import OFFLINE, login_problem
 from lrscale.errors import UserError
-from lrscale.run_state import ENDED
+from lrscale.run_state import has_ended
 from lrscale.store import Store
 from lrscale.track.publisher import Outcome, Publisher
 from lrscale.track.server import Server
@@ -117,7 +117,7 @@ def _runs(store: Store, sweep: str) -> list[str]:
 
 def _at_rest(store: Store, sweep: str) -> bool:
     states = (store.run(run).state() for run in _runs(store, sweep))
-    return all(state is not None and state.state in ENDED for state in states)
+    return all(has_ended(state) for state in states)
 
 
 def _check_login() -> None:

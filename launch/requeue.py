@@ -24,7 +24,7 @@ from lrscale import checkpoint
 from lrscale.attempt import record_end
 from lrscale.full_disk import once_there_is_room
 from lrscale.run_dir import RunDir
-from lrscale.run_state import BADLY, ENDED, RunState, State
+from lrscale.run_state import BADLY, RunState, State, has_ended
 from lrscale.store import Store
 
 MAX_RETRIES = 3  # of a sweep that does not say
@@ -127,7 +127,7 @@ def settle(store: Store, runs: Iterable[str], job: str, fate: Fate, max_retries:
     left = False
     for run in map(store.run, runs):
         state = run.state()
-        if state is not None and state.state in ENDED:
+        if has_ended(state):
             continue
         if fate == "cancelled":
             since = state.attempt if state is not None and state.job != job else None
@@ -188,15 +188,16 @@ def record_deaths(runs: Sequence[RunDir], job: str, fate: Fate, code: int, resta
         state = run.state()
         if state is not None and (state.job, state.requeues) == (job, restarts):
             begun.append((run, state))
-        elif state is None or state.state not in ENDED:
+        elif not has_ended(state):
             waiting.append((run, state.attempt if state else 0))
+    ended: RunState = "timeout" if fate == "timeout" else "killed"
     for run, state in begun:
         if state.state == "running":
-            ended: RunState = "timeout" if fate == "timeout" else "killed"
             record_end(run, ended, _cause_of_end(fate, code), job, restarts)
     if begun:
         return
-    ended = _before_it_began(fate, code)
+    if code:
+        ended = _before_it_began(code)
     for run, attempt in waiting if ended == "failed" else waiting[:1]:
         cause = f"{_cause_of_end(fate, code)}, before it could begin"
         record_end(run, ended, cause, job, restarts, since=attempt)
@@ -207,10 +208,8 @@ def _signed(code: int) -> int:
     return code if code <= 128 else 128 - code
 
 
-def _before_it_began(fate: Fate, code: int) -> RunState:
-    """How a step ended that had no handlers for signals yet."""
-    if code == 0:
-        return "timeout" if fate == "timeout" else "killed"
+def _before_it_began(code: int) -> RunState:
+    """How a step ended that had no handlers for signals yet, by its exit code."""
     if code < 128 and code != EXIT_NO_STEP:
         return "failed"
     env = os.environ
@@ -232,13 +231,10 @@ def _wait_for_nodes(store: Store, runs: Iterable[str]) -> None:
 def left_of(store: Store, submission: str, runs: Iterable[str]) -> list[str]:
     """Those of a submission's runs that have still to go on, and were given to nobody else since;
     without those that cannot be read."""
-    left = [run for run in runs if not store.unreadable(run) and _goes_on(store.run(run).state())]
+    readable = (run for run in runs if not store.unreadable(run))
+    left = [run for run in readable if not has_ended(store.run(run).state())]
     newest = newest_submissions(store) if left else {}
     return [run for run in left if newest[run] == submission]
-
-
-def _goes_on(state: State | None) -> bool:
-    return state is None or state.state not in ENDED
 
 
 def account(
@@ -270,9 +266,11 @@ def main(argv: Sequence[str]) -> int:
     record = store.read_submission(submission)
     index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     left = left_of(store, submission, record["arrays"][int(array)]["elements"][index])
-    fate = fate_of(job) if left else "unknown"
+    if not left:
+        return 0
+    fate = fate_of(job)
     if fate in ("requeued", "preempted", "unknown"):
-        return 0  # all is done, or the scheduler brings it back, or the same command does
+        return 0  # the scheduler brings it back, or the same command does
     if account(store, submission, left, job, fate, int(code), requeues()):
         if int(code) == EXIT_NO_STEP:
             _wait_for_nodes(store, left)

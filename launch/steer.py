@@ -28,7 +28,7 @@ from launch.survey import Survey, survey
 from lrscale.attempt import record_end
 from lrscale.control import Request
 from lrscale.errors import UserError
-from lrscale.run_state import ENDED
+from lrscale.run_state import ENDED, has_ended
 from lrscale.store import Store
 
 EXAMPLE = "python launch/steer.py cancel quickstart optimizer.name=adam"
@@ -95,7 +95,7 @@ def _ended(store: Store, found: Survey) -> Callable[[str], bool]:
     def ended(run: str) -> bool:
         if run not in known:  # of an element, but no longer of the sweep
             state = state_of(store, run)
-            known[run] = state is not None and state.state in ENDED
+            known[run] = has_ended(state)
         return known[run]
 
     return ended

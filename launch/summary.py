@@ -16,7 +16,7 @@ from launch.layout import Estimate
 from launch.preflight import Checked, Run, label
 from launch.quick import described
 from launch.sweep import Sweep
-from lrscale.run_state import ENDED
+from lrscale.run_state import has_ended
 from lrscale.store import Store
 
 MAX_ROWS = 50
@@ -119,7 +119,7 @@ def run_table(runs: Sequence[Run], plan: Plan) -> Group:
 def unfinished(store: Store, runs: Sequence[Run]) -> list[Run]:
     """Those of ``runs`` that have not ended, well or badly."""
     states = ((run, state_of(store, run.id)) for run in runs)
-    return [run for run, state in states if state is None or state.state not in ENDED]
+    return [run for run, state in states if not has_ended(state)]
 
 
 def finish(store: Store, sweep: str, runs: Sequence[Run], console: Console) -> int:

@@ -249,10 +249,10 @@ class _Surveyor:
         """Array to its name, of those whose ends may say why a run failed or does not go on."""
         jobs: dict[str, str] = {}
         for run in runs:
-            job = self._newest_job(run) if run.state in UNCLAIMED else run.job
-            asked = job and run.state in UNCLAIMED | EXPLAINED and not self._note(run)
-            if asked and (name := self._logs.name(job)):
-                jobs[job.partition("_")[0]] = name
+            if run.state in UNCLAIMED | EXPLAINED and not self._note(run):
+                for job in (run.job, self._newest_job(run)):
+                    if name := self._logs.name(job):
+                        jobs[job.partition("_")[0]] = name
         return jobs
 
     def _newest_job(self, run: RunStatus) -> str:

@@ -77,6 +77,11 @@ class State:
         return record
 
 
+def has_ended(state: State | None) -> bool:
+    """Whether a run is finished business; one that has not begun is not."""
+    return state is not None and state.state in ENDED
+
+
 def next_state(
     earlier: State | None,
     attempt: int,

@@ -208,7 +208,7 @@ def _gpus(resources: Resources) -> str:
 
 def _setup(store: Path, snapshot: Path, profile: Profile) -> list[str]:
     """Shell lines before srun. A failing line ends the job (``set -e``), and the log says which."""
-    python = shlex.split(profile.python)[0] if profile.python else sys.executable
+    python = shlex.split(_python(profile))[0]
     unseen = "is not visible from this node"
     return [
         "set -e",
