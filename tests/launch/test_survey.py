@@ -159,6 +159,27 @@ def test_of_a_job_that_was_cancelled_when_its_processes_had_died(silent: Store) 
     assert look(silent, Squeue([]), lambda _: ends)[0].state == "lost"
 
 
+def test_a_lost_run_is_explained_by_the_job_that_it_was_lost_in(silent: Store) -> None:
+    """It was handed over again, to a job that ended before the run could begin."""
+    run = entries(silent)[0]
+    rewrite(silent, run, job="77")
+    array = {"name": "demo.y.0", "elements": [[run]], "job_id": "78"}
+    record = submissions.new_record(
+        "99991231-235959-000000",
+        "demo",
+        "slurm",
+        [array | {"after": None, "throttle": 1, "resources": {}}],
+    )
+    silent.write_submission(record["id"], record)
+
+    def sacct(names: Mapping[str, str]) -> dict[str, JobEnd]:
+        ends = {"77": JobEnd("OUT_OF_MEMORY", 0, 9), "78": JobEnd("NODE_FAIL")}
+        return {job: ends[job] for job in names}
+
+    (seen,) = look(silent, Squeue([]), sacct)
+    assert (seen.state, seen.failure) == ("lost", "host OOM")
+
+
 def test_lost_once_its_submission_is_closed(silent: Store) -> None:
     """Closing takes two answers of squeue; it is not asked again."""
     (submission,) = silent.read_submissions()
