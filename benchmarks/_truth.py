@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks._chaos_runs import MAX_RETRIES, command, runs_of
 from benchmarks._storm import Storm
 from benchmarks._trace import by_attempt, told
+from launch.claims import STALE_SECONDS
 from lrscale.lock import process_alive
 from lrscale.run_dir import RunDir
 from lrscale.run_state import BADLY, FINISHED, State
@@ -107,7 +108,7 @@ def check_settled(storm: Storm, witness: Witness) -> None:
     what Slurm has ended, which nobody is said to be at."""
     findings = witness.findings
     findings.lost += _unsettled(storm)
-    shown = witness.shown()
+    shown = _shown_at_last(storm, witness)
     for (arm, _), run in runs_of(storm.store).items():
         name = _state(run)
         if run.id not in storm.cancelled:
@@ -124,6 +125,18 @@ def check_settled(storm: Storm, witness: Witness) -> None:
         if any(begun[0].time > late for begun in by_attempt(told(storm.trace, run.id))):
             findings.wrong.append(f"{run.id} went on after it was cancelled")
     witness.look_back(storm)
+
+
+def _shown_at_last(storm: Storm, witness: Witness) -> dict[str, str]:
+    """What is shown once no cancelled run's last sign of life is recent: its node may have died a
+    moment before it was cancelled, and then nobody could say more."""
+    deadline = time.monotonic() + STALE_SECONDS + SECONDS_TO_DIE
+    while True:
+        shown = witness.shown()
+        alive = any(shown.get(run) in ("running", "silent") for run in storm.cancelled)
+        if not alive or time.monotonic() > deadline:
+            return shown
+        time.sleep(1)
 
 
 def _unsettled(storm: Storm) -> list[str]:
