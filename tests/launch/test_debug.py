@@ -79,7 +79,7 @@ def test_a_failure_keeps_its_traceback_and_is_tried_again(local: LocalLauncher) 
 def test_ctrl_c_saves_and_nobody_else_takes_the_run(
     local: LocalLauncher, wait_until: WaitUntil
 ) -> None:
-    sweep = trying(local, "none", seconds=0.2)
+    sweep = trying(local, "none", seconds=1.0)
     command = local.start(sweep, *DEBUG)
     wait_until(lambda: local.root.exists() and "running" in local.states(), 60, "it runs")
     assert "1  queued  running on debug as " in local.submit(sweep, "--dry-run")

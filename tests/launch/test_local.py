@@ -137,7 +137,7 @@ def test_what_an_edit_of_the_code_changes(
     tree = local.folder / "tree"
     shutil.copytree(trial_tree, tree, ignore=shutil.ignore_patterns("__pycache__"))
     mine = replace(local, tree=tree)
-    sweep = mine.tiny(0.01)
+    sweep = mine.tiny(0.02)
     launcher = mine.start(sweep)
     wait_until(mine.pools, 60, "a pool")
     component = tree / "lrscale" / "optim" / "trial.py"

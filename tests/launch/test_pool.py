@@ -148,7 +148,7 @@ def test_runs_that_share_a_gpu(local: LocalLauncher) -> None:
 
 def test_a_stop(local: LocalLauncher, wait_until: WaitUntil) -> None:
     """Runs under way save and leave, and say why; no more are started."""
-    slow = trial(seconds=0.1)
+    slow = trial(seconds=1.0)
     process = pool(local, 2, slow, slow, slow)
     wait_until(lambda: len([s for s in local.states() if s == "running"]) == 2, 60, "two run")
     process.send_signal(signal.SIGUSR2)
@@ -163,7 +163,7 @@ def test_a_run_that_another_process_has_taken_over(
     local: LocalLauncher, wait_until: WaitUntil
 ) -> None:
     """Its death is no failure of the one that has it now."""
-    process = pool(local, 1, trial(seconds=0.1))
+    process = pool(local, 1, trial(seconds=1.0))
     wait_until(lambda: local.states() == ["running"], 60, "it runs")
     (run,) = local.runs()
     victim = run.state()

@@ -180,7 +180,10 @@ class Launcher:
             now = run.state()
             return now is not None and now.state in states
 
-        self.slurm.wait_until(reached, seconds, f"run {run.id} is {' or '.join(states)}")
+        try:
+            self.slurm.wait_until(reached, seconds, f"run {run.id} is {' or '.join(states)}")
+        except pytest.fail.Exception as error:
+            pytest.fail(f"{error}\nit is: {run.state()}")
 
 
 @pytest.fixture

@@ -49,12 +49,13 @@ def test_a_gpu_that_torch_does_not_see(launcher, slurm):
 
 def test_a_run_that_raises_among_others(planted, slurm, reference, losses):
     """The others go on; a requeued element leaves it alone; ``--retry failed`` runs only it."""
-    flag = planted.folder / "flag"
+    flag, slow = planted.folder / "flag", planted.folder / "slow"
     flag.touch()
+    slow.touch()
     arms = {
         "broken": {"optimizer": {"fails_while": str(flag)}},
         "quick": {},
-        "long": {"epochs": 3, "optimizer": {"seconds": 0.1}},
+        "long": {"epochs": 3, "optimizer": {"seconds": 1.0, "slow_while": str(slow)}},
     }
     run = {"workload": "digits_mlp", "epochs": 1, "optimizer": {"name": "slow", "lr": 0.1}}
     sweep = planted.sweep(run=run, arms=arms, runs_per_task=3)
@@ -63,6 +64,8 @@ def test_a_run_that_raises_among_others(planted, slurm, reference, losses):
     broken, quick, long = planted.runs()
     planted.wait_for_state(long, "running")
     slurm.run("scontrol", "requeue", job)
+    planted.wait_for_state(long, "preempted")
+    slow.unlink()
     planted.finish()
 
     assert planted.counts() == {"failed": 1, "done": 2}

@@ -21,6 +21,7 @@ SECONDS = 0.1  # before each step
 CHECKPOINT_SECONDS = 2.0
 LOOK_SECONDS = 2.0  # at most, between two looks whether a checkpoint is due
 EPOCHS = 2
+KILLED_EPOCHS = 10  # of 36 steps: longer than it takes to find its process
 # Of each run the phases in which a signal reaches it, one an attempt.
 PLANS = (
     ("import TERM", "checkpoint USR2", "evaluation TERM"),
@@ -82,13 +83,15 @@ if PLAN.is_file():
 @dataclass(frozen=True)
 class Struck(SGD):
     seconds: float = 0.0
+    slow_while: str = ""  # always, if empty
 
     def build(self, model):
         def before_step(*_):
             strike("training")
             with open(STEPS, "a") as steps:
                 steps.write(".")
-            time.sleep(self.seconds)
+            if not self.slow_while or os.path.exists(self.slow_while):
+                time.sleep(self.seconds)
 
         optimizer = super().build(model)
         optimizer.register_step_pre_hook(before_step)
@@ -133,8 +136,16 @@ exec {sys.executable} "$@"
 
 
 @pytest.fixture
-def arms(tmp_path) -> dict:
-    slow = SGD | {"name": "struck", "seconds": SECONDS}
+def flag(tmp_path) -> Path:
+    """While it is there, runs are slow."""
+    path = tmp_path / "flag"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def arms(tmp_path, flag) -> dict:
+    slow = SGD | {"name": "struck", "seconds": SECONDS, "slow_while": str(flag)}
     digits = {"workload": "digits_mlp", "epochs": EPOCHS}
     every = {"checkpoint_minutes": CHECKPOINT_SECONDS / 60, "optimizer": slow}
     images = {
@@ -147,8 +158,8 @@ def arms(tmp_path) -> dict:
     }
     return {
         "signals": {**digits, **every, "checkpoint_minutes": 1e-6, "seeds": len(PLANS)},
-        "killed": {**digits, **every, "epochs": 3},
-        "worker": {**images, "optimizer": slow | OF_IMAGES | {"seconds": 1.0}},
+        "killed": {**digits, **every, "epochs": KILLED_EPOCHS},
+        "worker": {**images, "optimizer": slow | OF_IMAGES | {"seconds": 2.0}},
     }
 
 
@@ -168,7 +179,9 @@ def worker_of(pid: int) -> int | None:
     return int(said.split()[0]) if said else None
 
 
-def test_each_run_ends_as_if_nothing_had_been(planted, slurm, reference, losses, profile, arms):
+def test_each_run_ends_as_if_nothing_had_been(
+    planted, slurm, reference, losses, profile, arms, flag
+):
     """Four runs get TERM and USR2 in every phase of a run, three signals each; one is killed
     between two checkpoints; one loses a worker process of its data loader. All of it on nodes whose
     clocks are an hour ahead. Another reaches its time limit before it has a checkpoint, and is
@@ -179,13 +192,14 @@ def test_each_run_ends_as_if_nothing_had_been(planted, slurm, reference, losses,
     planted.submit(planted.sweep("hung", **HUNG))
     *struck, killed, images = planted.runs()
 
+    slurm.wait_until(lambda: checkpoint.newest_step(killed.path) > 0, 120, "a checkpoint")
+    os.kill(slurm.rank(f"{array}_{len(PLANS)}", 0), signal.SIGKILL)
     planted.wait_for_state(images, "running")
     rank = slurm.rank(images_job, 0)
     slurm.wait_until(lambda: worker_of(rank), 60, "a data worker")
     os.kill(worker_of(rank), signal.SIGKILL)
-    slurm.wait_until(lambda: 0 < checkpoint.newest_step(killed.path) < 60, 120, "a checkpoint")
-    os.kill(slurm.rank(f"{array}_{len(PLANS)}", 0), signal.SIGKILL)
     slurm.wait_until(lambda: "DataLoader worker" in planted.log(images_job), 60, "noticed")
+    flag.unlink()
     silent = [run for run in planted.status()["runs"] if run["state"] in ("silent", "lost")]
     assert not silent  # although the nodes' clocks are ahead
 
@@ -210,7 +224,7 @@ def test_each_run_ends_as_if_nothing_had_been(planted, slurm, reference, losses,
     twice = taken[-1] - killed.state().total_steps
     assert twice <= (CHECKPOINT_SECONDS + LOOK_SECONDS) / SECONDS
     references = [reference(seed, epochs=EPOCHS, optimizer=SGD) for seed in range(len(PLANS))]
-    references.append(reference(epochs=3, optimizer=SGD))
+    references.append(reference(epochs=KILLED_EPOCHS, optimizer=SGD))
     alone = {**arms["worker"], "optimizer": SGD | OF_IMAGES}
     del alone["resources"]
     references.append(reference(**alone))
@@ -220,12 +234,12 @@ def test_each_run_ends_as_if_nothing_had_been(planted, slurm, reference, losses,
         assert losses(run) == losses(single)
 
 
-def test_where_jobs_are_not_requeued(planted, slurm, reference, losses, tmp_path):
+def test_where_jobs_are_not_requeued(planted, slurm, reference, losses, flag):
     """By the site (``Requeue=0``), or because preemption cancels: the same command goes on."""
     partition = ("partition=cancelling", "Nodes=ALL", "PriorityTier=1", "PreemptMode=CANCEL")
     slurm.run("scontrol", "create", *partition)
-    run = {"workload": "digits_mlp", "epochs": EPOCHS, "optimizer": SGD | {"name": "slow"}}
-    run["optimizer"]["seconds"] = SECONDS
+    slow = SGD | {"name": "slow", "seconds": 1.0, "slow_while": str(flag)}
+    run = {"workload": "digits_mlp", "epochs": EPOCHS, "optimizer": slow}
     sweep = planted.sweep(run=run, seeds=2, runs_per_task=1)
     profile = planted.profile(partition="cancelling")
     planted.submit(sweep, "--profile", profile)
@@ -241,6 +255,7 @@ def test_where_jobs_are_not_requeued(planted, slurm, reference, losses, tmp_path
     planted.finish()
     assert planted.counts() == {"timeout": 1, "preempted": 1}
 
+    flag.unlink()
     planted.submit(sweep, "--profile", profile)
     planted.finish()
     assert planted.counts() == {"done": 2}
@@ -255,13 +270,11 @@ def test_where_jobs_are_not_requeued(planted, slurm, reference, losses, tmp_path
     slurm.run("scontrol", "delete", "partition=cancelling")
 
 
-def test_a_node_that_dies_with_its_jobs(planted, slurm, reference):
+def test_a_node_that_dies_with_its_jobs(planted, slurm, reference, flag):
     """One may not be requeued: its run is lost and said why, and the same command goes on. The
     other is cancelled before anybody has noticed: of that only the accounting knows, and it stays
     so."""
-    flag = planted.folder / "flag"
-    flag.touch()
-    slow = SGD | {"name": "slow", "seconds": SECONDS, "slow_while": str(flag)}
+    slow = SGD | {"name": "slow", "seconds": 1.0, "slow_while": str(flag)}
     run = {"workload": "digits_mlp", "epochs": EPOCHS, "optimizer": slow}
     sweep = planted.sweep(run=run, seeds=2, runs_per_task=1)
     planted.submit(sweep)

@@ -18,12 +18,12 @@ PLAIN = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
 EPOCHS = 3
 
 
-def sweep_of_four(planted):
+def sweep_of_four(planted, flag):
     return planted.sweep(
         run={
             "workload": "digits_mlp",
             "epochs": EPOCHS,
-            "optimizer": PLAIN | {"name": "slow", "seconds": 0.1},
+            "optimizer": PLAIN | {"name": "slow", "seconds": 1.0, "slow_while": str(flag)},
         },
         arms={"one": {"seeds": 3}, "two": {"seeds": [3], "resources": {"tasks_per_node": 2}}},
     )
@@ -31,7 +31,9 @@ def sweep_of_four(planted):
 
 @pytest.fixture
 def interrupted(planted, slurm):
-    sweep = sweep_of_four(planted)
+    flag = planted.folder / "flag"
+    flag.touch()
+    sweep = sweep_of_four(planted, flag)
     planted.submit(sweep)
     array, pair = planted.jobs()
     runs = planted.runs()
@@ -49,6 +51,7 @@ def interrupted(planted, slurm):
         assert (run.state().state, run.state().attempt) == (state, 1)
         assert run.state().step > 0
         assert list(run.path.glob("checkpoint-*.pt"))
+    flag.unlink()
     return SimpleNamespace(sweep=sweep, array=array, cancelled=runs[1], four=runs)
 
 
@@ -125,7 +128,7 @@ def test_a_step_that_srun_gives_up_as_if_it_had_ended_well(
     wrapped("srun", GIVES_UP)
     flag = planted.folder / "flag"
     flag.touch()
-    slow = PLAIN | {"name": "slow", "seconds": 0.2, "slow_while": str(flag)}
+    slow = PLAIN | {"name": "slow", "seconds": 1.0, "slow_while": str(flag)}
     run = {"workload": "digits_mlp", "epochs": 1, "optimizer": slow}
     planted.submit(planted.sweep(run=run, seeds=2, runs_per_task=1))
     (array,), (killed, not_begun) = planted.jobs(), planted.runs()

@@ -26,7 +26,7 @@ def test_lost_after_two_answers_without_it_and_no_sign_of_life(
 ):
     flag = planted.folder / "flag"
     flag.touch()
-    slow = PLAIN | {"name": "slow", "seconds": 0.2, "slow_while": str(flag)}
+    slow = PLAIN | {"name": "slow", "seconds": 1.0, "slow_while": str(flag)}
     sweep = planted.sweep(run={"workload": "digits_mlp", "epochs": 1, "optimizer": slow})
     planted.submit(sweep)
     (run,), (job,) = planted.runs(), planted.jobs()

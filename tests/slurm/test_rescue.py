@@ -20,7 +20,7 @@ def test_a_job_that_nobody_is_left_to_requeue(planted, slurm, reference, watched
 
     def arm(flag: Path, epochs: int) -> dict[str, object]:
         flag.touch()
-        slow = PLAIN | {"name": "slow", "seconds": 0.2, "slow_while": str(flag)}
+        slow = PLAIN | {"name": "slow", "seconds": 1.0, "slow_while": str(flag)}
         return {"optimizer": slow, "epochs": epochs}
 
     arms = {name: arm(flag, epochs) for epochs, (name, flag) in enumerate(flags.items(), 1)}

@@ -60,7 +60,7 @@ def unprivileged(planted, slurm) -> Iterator[None]:
 def test_pausing_resuming_and_cancelling(planted, unprivileged, slurm, reference, losses):
     steered = planted.folder / "being steered"
     steered.touch()
-    slow = {"name": "slow", "seconds": 0.2, "slow_while": str(steered)}
+    slow = {"name": "slow", "seconds": 0.5, "slow_while": str(steered)}
     sweep = planted.sweep(
         run={"workload": "digits_mlp", "epochs": EPOCHS, "optimizer": PLAIN | slow},
         seeds=4,

