@@ -98,7 +98,7 @@ class Publisher:
         for work in self._open.values():
             with work.claim, contextlib.suppress(Exception):  # the next one sees what arrived
                 if work.mirror is not None:
-                    work.mirror.close(self._store.run(work.run).state())
+                    work.mirror.close(work.state)  # not a newer one, of which rows are still to go
         self._stack.close()
 
     def publish(self, runs: Iterable[str]) -> Iterator[Outcome]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from publishing import no_key_in, run_ids, send, send_through, send_to_hanging, start
@@ -172,6 +173,37 @@ def test_a_run_that_grows_is_watched_to_its_end(
     assert send(store, "--watch", "--every", "0.2") == 0
     growing.join()
     assert seen == [("running", 19), ("running", 39), ("running", 59)]
+    assert wandb_server.run(project, run).state == "finished"
+    check(store, wandb_server, project)
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_run_that_ends_during_a_pass(
+    make_sweep: MakeSweep,
+    wandb_server: WandbServer,
+    project: str,
+    monkeypatch: pytest.MonkeyPatch,
+    watched: bool,
+) -> None:
+    """Watching goes on to its last row. Left before that, it is not shown as finished there."""
+    store = make_sweep(rates={"sgd": [0.1]}, seeds=[0], states={("sgd", 0.1, 0): "running"})
+    (run,) = run_ids(store)
+    run_dir, one_pass = store.run(run), publish._pass
+
+    def pass_and_end(*arguments: Any) -> bool:
+        complete = one_pass(*arguments)
+        state = run_dir.state()
+        if state is not None and state.state == "running":
+            go_on(run_dir, 20, 40, "done")
+            if not watched:
+                raise KeyboardInterrupt
+        return complete
+
+    monkeypatch.setattr(publish, "_pass", pass_and_end)
+    if not watched:
+        send(store, "--watch", "--every", "0.2")
+        assert wandb_server.run(project, run).state != "finished"
+    assert send(store, "--watch", "--every", "0.2") == 0
     assert wandb_server.run(project, run).state == "finished"
     check(store, wandb_server, project)
 
