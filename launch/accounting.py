@@ -22,6 +22,8 @@ BAD_ENDS = {
     "OUT_OF_MEMORY": "its job was out of memory",
     "TIMEOUT": "its time limit was over",
 }
+# Of jobs that have none yet, or whose end has not reached the accounting.
+UNDER_WAY = frozenset({"PENDING", "RUNNING", "REQUEUED", "SUSPENDED"})
 
 
 @dataclass(frozen=True)

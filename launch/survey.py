@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from launch.accounting import BAD_ENDS, JobEnd, Sacct, ask_sacct
+from launch.accounting import BAD_ENDS, UNDER_WAY, JobEnd, Sacct, ask_sacct
 from launch.cancelled import LEFT, cancelled
 from launch.claims import (
     SECOND_LOOK_SECONDS,
@@ -249,7 +249,7 @@ class _Surveyor:
         """Array to its name, of those whose ends may say why a run failed or does not go on."""
         jobs: dict[str, str] = {}
         for run in runs:
-            if run.state in UNCLAIMED | EXPLAINED and not self._note(run):
+            if run.state in UNCLAIMED | EXPLAINED and not self._known(run):
                 for job in (run.job, self._newest_job(run)):
                     if name := self._logs.name(job):
                         jobs[job.partition("_")[0]] = name
@@ -269,23 +269,30 @@ class _Surveyor:
         notes = (index.note(run.id) for index in self._indexes.values())
         return next(filter(None, notes), {}) if run.state in EXPLAINED else {}
 
+    def _known(self, run: RunStatus) -> bool:
+        """Whether the accounting has nothing to add to the note: one that was away may yet tell
+        that a run which somebody would carry on was cancelled, or what ended it."""
+        note = self._note(run)
+        return bool(note) and (run.state not in UNCLAIMED or bool(note.get("end")))
+
     def _why(self, run: RunStatus, ends: Mapping[str, JobEnd]) -> RunStatus:
         if run.state in ("done", "queued", "paused") or not run.job:
             return run
         if run.state in UNCLAIMED and self._cancelled(run, ends):
             return replace(run, state="cancelled")
+        end = ends.get(run.job)
         note = self._note(run)
-        if note:
+        if note and (end is None or self._known(run)):
             return _explained(run, note)
         files = self._logs.files(run.id, run.job)
         run = replace(run, log=str(files[min(files)]) if files else "")
-        end = ends.get(run.job)
         if run.state == "missing":
             return self._not_begun(run, end)
         if run.state not in EXPLAINED:
             return run
         found = self._diagnosis(run, end)
         kept = {"failure": found.kind, "advice": found.advice, "cause": found.line, "log": run.log}
+        kept["end"] = end.state if end is not None and end.state not in UNDER_WAY else ""
         if self._now - (run.updated or self._now) > SETTLED_SECONDS:
             for index in self._indexes.values():
                 index.keep_note(run.id, kept)

@@ -321,6 +321,30 @@ def test_what_was_found_out_is_not_asked_again(make_sweep: MakeSweep) -> None:
     assert look(store, Squeue([]), sacct)[0].failure == "host OOM"
 
 
+@pytest.mark.parametrize(
+    ("tells", "shown"),
+    [("CANCELLED", ("cancelled", "")), ("NODE_FAIL", ("lost", "node failure"))],
+)
+def test_an_accounting_that_was_away_is_asked_until_it_tells(
+    silent: Store, tells: str, shown: tuple[str, str]
+) -> None:
+    """Of a run that was lost long ago; not again when that is explained."""
+    (run,) = entries(silent)
+    rewrite(silent, run, heard=time.time() - 1000)
+    answers: list[dict[str, JobEnd]] = [{}, {"77": JobEnd("RUNNING")}, {"77": JobEnd(tells)}]
+    asked = 0
+
+    def sacct(names: Mapping[str, str]) -> dict[str, JobEnd]:
+        nonlocal asked
+        asked += 1
+        return answers[min(asked, len(answers)) - 1]
+
+    found = [look(silent, Squeue([]), sacct)[0] for _ in range(5)]
+    assert [one.state for one in found[:2]] == ["lost", "lost"]
+    assert [(one.state, one.failure) for one in found[2:]] == [shown] * 3
+    assert asked == {"CANCELLED": 5, "NODE_FAIL": 3}[tells]  # the former leaves no note
+
+
 def test_sacct_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         "1_0|COMPLETED|0:0|n1|demo",
