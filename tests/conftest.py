@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Before anything, these plugins among it, imports torch: two cores have two workers at times, and
 # sums over another number of threads differ in the last digit.
@@ -47,7 +47,14 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
     # CI draws the same examples each time, so that a failure there is the change's own.
     in_ci = bool(os.environ.get("CI"))
-    settings.register_profile("ci", deadline=None, derandomize=in_ci, print_blob=True)
+    settings.register_profile(
+        "ci",
+        deadline=None,
+        derandomize=in_ci,
+        print_blob=True,
+        # The machine may be slow; a folder that examples share is theirs to keep clean.
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
     settings.load_profile("ci")
     _register(config.getoption("components"))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from launch.backends import slurm
@@ -169,7 +169,7 @@ def _twice(quoted: str) -> str:
     return quoted.replace("'", """'"'"'""")
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(name=NASTY, words=st.lists(NASTY, max_size=2), arguments=st.lists(NASTY, max_size=2))
 @example(name="$(touch HIT)", words=["'; touch HIT; '"], arguments=["`touch HIT`"])
 def test_paths_and_words_reach_srun_as_they_are(
@@ -204,7 +204,7 @@ def test_paths_and_words_reach_srun_as_they_are(
     assert not list(tmp_path.rglob("HIT"))
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(
     key=st.sampled_from(["partition", "account", "qos", "constraint", "comment", "reservation"]),
     value=NASTY,

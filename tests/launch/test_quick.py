@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch.quick import described
@@ -124,7 +124,7 @@ def test_rules_as_a_person_reads_them(tmp_path: Path) -> None:
     assert described({"a": {"x": True, "y": 1, "z": 0.5}, "b": None}) == ["a: x=true, y=1, z=0.5"]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(
     st.dictionaries(
         st.sampled_from(["epochs", "model.width", "optimizer.lr", "seeds"]), st.integers(1, 4)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.sweep import Expansion, expand, read
@@ -351,7 +351,6 @@ def test_origin_says_where_a_run_has_its_values_from(tmp_path: Path) -> None:
     assert sweep.origin("workload", "b") == f"{path}: run.workload"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 3), min_size=1, max_size=4),
     seeds=st.integers(1, 3),

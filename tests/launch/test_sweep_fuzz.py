@@ -8,18 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sweep_strategies import ARGUMENTS, SWEEPS, VALUES
 
 from launch.sweep import expand, read
 from lrscale.errors import UserError
 
-relaxed = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    deadline=None,
-    max_examples=300,
-)
+often = settings(max_examples=300)
 
 
 def attempt(path: Path, arguments: list[str]) -> None:
@@ -40,7 +36,7 @@ def expanded(path: Path, arguments: list[str]) -> tuple[list[dict[str, Any]], st
         return [], str(error)
 
 
-@relaxed
+@often
 @given(SWEEPS | VALUES, ARGUMENTS)
 def test_mappings(tmp_path: Path, sweep: Any, arguments: list[str]) -> None:
     path = tmp_path / "s.yaml"
@@ -48,7 +44,7 @@ def test_mappings(tmp_path: Path, sweep: Any, arguments: list[str]) -> None:
     attempt(path, arguments)
 
 
-@relaxed
+@often
 @given(st.binary(max_size=200) | st.text("ab:[]{}&*,-#'\"|>!%@`\n\t ?<~$.0").map(str.encode))
 def test_text(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "s.yaml"
@@ -56,7 +52,7 @@ def test_text(tmp_path: Path, content: bytes) -> None:
     attempt(path, [])
 
 
-@relaxed
+@often
 @given(ARGUMENTS)
 def test_arguments(tmp_path: Path, arguments: list[str]) -> None:
     path = tmp_path / "s.yaml"

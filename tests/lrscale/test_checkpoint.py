@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrscale import checkpoint
@@ -62,7 +62,7 @@ def test_those_of_later_steps_are_of_another_attempt_and_go(tmp_path: Path):
     assert [checkpoint._step(path) for path in checkpoint.checkpoints(tmp_path)] == [50]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(damage=st.data())
 def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: st.DataObject):
     checkpoint.remove(tmp_path)

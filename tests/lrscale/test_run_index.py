@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrscale import files
@@ -179,7 +179,7 @@ def test_a_run_that_ends_is_kept_from_then_on(store: Store, read: Read) -> None:
     assert run.id in json.loads(place(store, read).read_text())["runs"]
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     st.sampled_from([read_states, read_results]),
     st.lists(st.tuples(st.integers(0, 8), st.sampled_from(CHANGES)), max_size=5),
