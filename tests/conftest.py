@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith(FOREIGN) or name in (*SCREEN, *RANK_NAMES):
             del os.environ[name]
+    # A shell has what it runs in the background ignore Ctrl-C, and so would every command here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # CI draws the same examples each time, so that a failure there is the change's own.
     in_ci = bool(os.environ.get("CI"))
     settings.register_profile(

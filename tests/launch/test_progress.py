@@ -128,7 +128,6 @@ def test_signals_that_were_ignored_stay_so(store: Store) -> None:
 
 def take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where pytest runs in the background
 
 
 def test_on_a_terminal(local: LocalLauncher) -> None:
