@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import importlib
 import os
 import re
@@ -23,12 +24,12 @@ from typing import Any, Literal, get_args
 from launch.requeue import MAX_RETRIES, cluster_job, fate_of, requeue, requeues, settle
 from lrscale.attempt import record_end
 from lrscale.config import decode
-from lrscale.control import Control, Outcome, Request
+from lrscale.control import Control, ForeignRanks, Outcome, Request
 from lrscale.errors import UserError
 from lrscale.full_disk import despite_full_disk, once_there_is_room
 from lrscale.plugins import load_frozen
 from lrscale.registry import workloads
-from lrscale.run_dir import Superseded
+from lrscale.run_dir import RunDir, Superseded
 from lrscale.run_state import FINISHED, State, has_ended
 from lrscale.store import Store
 from lrscale.track.live import mirrored
@@ -37,6 +38,7 @@ Records = Mapping[str, Mapping[str, Any]]  # run id to what its config.json hold
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 143  # 128 + SIGTERM, as a process that a scheduler ends
+PORTS = range(20_000, 32_768)  # above the usual services', below what Linux gives to connections
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ class Task:
         failed = [run for run in records if _failed_in(control.job, store.run(run).state())]
         if len(self.records) == 1:
             if records and not failed:
-                join_ranks()
                 (run_id,) = records
+                join_ranks(this_start(store.run(run_id), control.job, control.requeues))
                 execute(store, run_id, control)  # a failure keeps its own traceback in the log
             return failed
         from launch.pool import Slot, run_pool
@@ -211,13 +213,32 @@ def trainer(workload: str) -> Any:
     return importlib.import_module(workloads.get(workload).runner)
 
 
-def join_ranks() -> None:
+def this_start(run_dir: RunDir, job: str, requeues: int) -> str:
+    """Of a run by a job, as no other run, job, cluster or start of the job has it."""
+    return f"{run_dir.path} {job} {requeues}"
+
+
+def join_ranks(start: str) -> None:
     """Export what torch.distributed needs when Slurm started one task per rank."""
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SUBMITIT_EXECUTOR" in os.environ:
         from submitit.helpers import TorchDistributedEnvironment
 
+        # Its own is the same for every start of a job: ranks of the one before, that live on where
+        # slurmd has died, would be joined by new ones, as would a job of this number of another
+        # cluster on the same host.
+        os.environ["MASTER_PORT"] = str(master_port(start))
         # Its default narrows CUDA_VISIBLE_DEVICES by local rank, over Slurm's own mask.
-        TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+
+
+def master_port(start: str) -> int:
+    """Where rank 0 is met.
+
+    Where that is taken, the attempt has been killed and the next start has another; where it is by
+    ranks of another run, the trainer notices (``ForeignRanks``).
+    """
+    digest = hashlib.sha256(start.encode(errors="surrogateescape")).digest()
+    return PORTS[int.from_bytes(digest[:8], "big") % len(PORTS)]
 
 
 def _check_data(config: Any) -> None:
@@ -240,7 +261,9 @@ _DEATHS = re.compile(
 
 
 def _of_a_death(error: Exception) -> bool:
-    return type(error).__name__.startswith("Dist") or bool(_DEATHS.search(str(error)))
+    """Or of a place among others', which the next start need not share."""
+    lost = isinstance(error, ForeignRanks) or type(error).__name__.startswith("Dist")
+    return lost or bool(_DEATHS.search(str(error)))
 
 
 def _cause(error: Exception) -> str:

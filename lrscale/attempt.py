@@ -51,7 +51,7 @@ def record_end(
     since: int | None = None,
 ) -> None:
     """Write how a run's newest attempt ended, where it could not say so itself; unless the run
-    has ended, the attempt has failed, or another job has the run.
+    has ended, the attempt has failed, or another job or a later start of this one has the run.
 
     Any rank may say so: when one fails, rank 0 waits for it in vain.
 
@@ -67,7 +67,7 @@ def record_end(
     if state is None or state.attempt < newest:
         step = checkpoint.newest_step(run_dir.path)
         state = next_state(state, newest, step, job, requeues, run_dir.forgotten())
-    elif state.job not in ("", job) or state.state == "failed":
+    elif state.job not in ("", job) or state.requeues > requeues or state.state == "failed":
         return
     run_dir.write_state(replace(state, state=ended, job=job, requeues=requeues, cause=cause))
 

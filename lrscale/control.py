@@ -59,6 +59,11 @@ class Stopped(Exception):
         self.reason: StopReason = reason
 
 
+class ForeignRanks(Exception):
+    """Raised by a trainer whose process group has ranks of another run in it, or of another start
+    of the same job: they found each other at the same port of the same host."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a trainer left a run.

@@ -38,9 +38,11 @@ def run(config: TrainConfig, run_dir: RunDir, control: Control) -> Outcome:
     Raises:
         UserError: data, device or batch size that cannot be had.
         Superseded: another process has claimed the run.
+        ForeignRanks: there are ranks among this run's that are not its own.
     """
     clock = Clock()
     with Runtime(config) as runtime:
+        runtime.check_ranks(f"run {run_dir.id}, job {control.job}, restart {control.requeues}")
         try:
             attempt = Attempt(
                 run_dir,

@@ -24,6 +24,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
+from lrscale.control import ForeignRanks
 from lrscale.errors import UserError
 from lrscale.train.order import STEP, derive, nth
 from lrscale.train_config import TrainConfig
@@ -159,6 +160,16 @@ class Runtime:
         if self.world == 1:
             return value
         return cast(T, broadcast_object_list([value])[0])
+
+    def check_ranks(self, start: str) -> None:
+        """All ranks must be of the same ``start`` of the same run. Collective.
+
+        Raises:
+            ForeignRanks: they are not.
+        """
+        starts = sorted(self.union({start}))
+        if len(starts) > 1:
+            raise ForeignRanks(f"ranks of different runs have found each other: {starts}")
 
     def union(self, values: set[str]) -> set[str]:
         """Every rank's ``values`` together. Collective."""

@@ -142,6 +142,8 @@ def test_an_end_that_the_attempt_could_not_record(tmp_path: Path, ended: RunStat
     # What another process has taken over, or has brought to its end, is left alone.
     begin(run_dir, "8")
     record_end(run_dir, "failed", "a straggler", "7", 1)
+    begin(run_dir, "8", 1)
+    record_end(run_dir, "failed", "a straggler of the start before", "8", 0)
     assert state_of(run_dir).state == "running"
     begin(run_dir, "8").finish("done", 5, 1, {})
     record_end(run_dir, "failed", "a straggler", "8", 0)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
+
+from launch.job import master_port, this_start
 
 
 def test_two_tasks_and_two_nodes_compute_what_one_process_does(launcher, slurm, reference, losses):
@@ -29,3 +33,19 @@ def test_two_tasks_and_two_nodes_compute_what_one_process_does(launcher, slurm, 
         assert run.summary()["world_size"] == 2
         assert losses(run) == pytest.approx(losses(single), rel=1e-4)
         assert run.summary()["metrics"] == pytest.approx(single.summary()["metrics"], rel=1e-4)
+
+
+def test_the_port_at_which_they_meet_is_taken(launcher, slurm, reference, losses):
+    """As by an older start of the job that lives on: the next one has another."""
+    resources = {"gpus_per_node": 0, "cpus_per_task": 1, "mem": "1G", "tasks_per_node": 2}
+    sweep = launcher.sweep(resources=resources | {"time": "00:20:00"})
+    launcher.submit(sweep, "--profile", launcher.profile(sbatch={"hold": True}))
+    (run,), (job,) = launcher.runs(), launcher.jobs()
+    ports = [master_port(this_start(run, job, restarts)) for restarts in (0, 1)]
+    assert ports[0] != ports[1]
+    with socket.create_server(("", ports[0])):
+        slurm.run("scontrol", "release", job)
+        launcher.finish()
+    assert launcher.counts() == {"done": 1}
+    assert run.state().interruptions == {"killed": 1}
+    assert losses(run) == pytest.approx(losses(reference(0)), rel=1e-4)

@@ -65,17 +65,14 @@ class Runs:
         """Start every rank; see ``finish``. Not ``to_end``: leave it at the last cut."""
         stops = [*cuts, None] if to_end else [*cuts]
         ports = [free_port() for _ in stops]
-        ranks = []
-        for rank in range(world):
-            receiver, sender = _FORKED.Pipe(duplex=False)
-            process = _FORKED.Process(
-                target=_rank,
-                args=(run_dir.path, rank, world, ports, stops, prepare, control, sender),
-            )
-            process.start()
-            sender.close()
-            ranks.append((process, receiver))
-        return Ranks(ranks)
+        what = (ports, stops, prepare, control)
+        return Ranks([_started(run_dir.path, rank, world, *what) for rank in range(world)])
+
+    def start_rank(
+        self, run_dir: RunDir, rank: int, world: int, port: int, **control: Any
+    ) -> Ranks:
+        """Start one rank alone, which meets the others at a port."""
+        return Ranks([_started(run_dir.path, rank, world, [port], [None], None, control)])
 
     def finish(self, run_dir: RunDir, world: int = 1, **how: Any) -> list[Outcome]:
         """Carry a run out; rank 0's outcomes, one for each time that it was cut and resumed.
@@ -157,6 +154,15 @@ def in_float64() -> None:
 
     torch.set_default_dtype(torch.float64)
     InMemory.batches = double  # type: ignore[method-assign]
+
+
+def _started(*what: Any) -> tuple[Any, Any]:
+    """A process that is at it, as ``_rank`` has it, and what will hold its answer."""
+    receiver, sender = _FORKED.Pipe(duplex=False)
+    process = _FORKED.Process(target=_rank, args=(*what, sender))
+    process.start()
+    sender.close()
+    return process, receiver
 
 
 def _rank(

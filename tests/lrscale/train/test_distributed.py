@@ -115,6 +115,21 @@ def test_a_rank_that_dies(runs: Runs):
     assert state.interruptions == {"killed": 1}
 
 
+@pytest.mark.parametrize("stranger", ["another run", "an older start of its job"])
+def test_ranks_of_something_else_at_the_same_port(runs: Runs, stranger: str):
+    """Nobody trains with them: both runs die of it, which the next start, elsewhere, need not."""
+    port = free_port()
+    mine = runs.new(PLAIN, "mine")
+    other, restarts = (runs.new(PLAIN, "other"), 1) if stranger == "another run" else (mine, 0)
+    first = runs.start_rank(mine, 0, 2, port, job="7", requeues=1)
+    second = runs.start_rank(other, 1, 2, port, job="7", requeues=restarts)
+    for rank in (first, second):
+        with pytest.raises(RankFailed, match="ranks of different runs have found each other"):
+            rank.outcomes()
+    assert mine.state() is None
+    assert other.state() is None
+
+
 @pytest.fixture(scope="module")
 def launchers() -> Path:
     return Path(sysconfig.get_path("scripts"))
