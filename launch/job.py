@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import importlib
 import os
 import re
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, get_args
 
+from launch.ranks import join_ranks, this_start
 from launch.requeue import MAX_RETRIES, cluster_job, fate_of, requeue, requeues, settle
 from lrscale.attempt import record_end
 from lrscale.config import decode
@@ -29,7 +29,7 @@ from lrscale.errors import UserError
 from lrscale.full_disk import despite_full_disk, once_there_is_room
 from lrscale.plugins import load_frozen
 from lrscale.registry import workloads
-from lrscale.run_dir import RunDir, Superseded
+from lrscale.run_dir import Superseded
 from lrscale.run_state import FINISHED, State, has_ended
 from lrscale.store import Store
 from lrscale.track.live import mirrored
@@ -38,7 +38,6 @@ Records = Mapping[str, Mapping[str, Any]]  # run id to what its config.json hold
 
 EXIT_FAILED = 1
 EXIT_STOPPED = 143  # 128 + SIGTERM, as a process that a scheduler ends
-PORTS = range(20_000, 32_768)  # above the usual services', below what Linux gives to connections
 
 
 @dataclass(frozen=True)
@@ -213,34 +212,6 @@ def trainer(workload: str) -> Any:
     return importlib.import_module(workloads.get(workload).runner)
 
 
-def this_start(run_dir: RunDir, job: str, requeues: int) -> str:
-    """Of a run by a job, as no other run, job, cluster or start of the job has it."""
-    return f"{run_dir.path} {job} {requeues}"
-
-
-def join_ranks(start: str) -> None:
-    """Export what torch.distributed needs when Slurm started one task per rank."""
-    if int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SUBMITIT_EXECUTOR" in os.environ:
-        from submitit.helpers import TorchDistributedEnvironment
-
-        # Its own is the same for every start of a job: ranks of the one before, that live on where
-        # slurmd has died, would be joined by new ones, as would a job of this number of another
-        # cluster on the same host.
-        os.environ["MASTER_PORT"] = str(master_port(start))
-        # Its default narrows CUDA_VISIBLE_DEVICES by local rank, over Slurm's own mask.
-        TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-
-
-def master_port(start: str) -> int:
-    """Where rank 0 is met.
-
-    Where that is taken, the attempt has been killed and the next start has another; where it is by
-    ranks of another run, the trainer notices (``ForeignRanks``).
-    """
-    digest = hashlib.sha256(start.encode(errors="surrogateescape")).digest()
-    return PORTS[int.from_bytes(digest[:8], "big") % len(PORTS)]
-
-
 def _check_data(config: Any) -> None:
     """The data must still be what the run was planned with. Raises UserError."""
     data = getattr(config, "data", None)
@@ -251,8 +222,8 @@ def _check_data(config: Any) -> None:
         )
 
 
-# What is raised in a process when another one of the run has died: gloo, NCCL and the store of
-# torch.distributed; a worker of a DataLoader.
+# What is raised in a process when another one of the run has died, or could not be met: gloo, NCCL
+# and the store of torch.distributed; a worker of a DataLoader.
 _DEATHS = re.compile(
     r"connection (closed|reset) by peer|broken pipe|gloo/transport|NCCL|TCPStore"
     r"|DataLoader worker .*(killed by signal|exited unexpectedly)",
@@ -261,9 +232,11 @@ _DEATHS = re.compile(
 
 
 def _of_a_death(error: Exception) -> bool:
-    """Or of a place among others', which the next start need not share."""
-    lost = isinstance(error, ForeignRanks) or type(error).__name__.startswith("Dist")
-    return lost or bool(_DEATHS.search(str(error)))
+    return (
+        isinstance(error, ForeignRanks)
+        or type(error).__name__.startswith("Dist")
+        or bool(_DEATHS.search(str(error)))
+    )
 
 
 def _cause(error: Exception) -> str:

@@ -80,9 +80,10 @@ def _publish(store: Store, server: Server, arguments: argparse.Namespace, consol
     sweep, watch = arguments.sweep, arguments.watch
     with Publisher(store, server, sweep, arguments.again, keep_open=watch) as publisher:
         while True:
-            at_rest = _at_rest(store, sweep)  # of what ends during the pass, rows are still to go
+            # Before the pass: of what ends during it, rows are still to go.
+            last = not watch or _at_rest(store, sweep)
             complete = _pass(store, sweep, publisher, console)
-            if at_rest or not watch:
+            if last:
                 return complete
             time.sleep(arguments.every)
 

@@ -291,8 +291,13 @@ class _Surveyor:
         if run.state not in EXPLAINED:
             return run
         found = self._diagnosis(run, end)
-        kept = {"failure": found.kind, "advice": found.advice, "cause": found.line, "log": run.log}
-        kept["end"] = end.state if end is not None and end.state not in UNDER_WAY else ""
+        kept = {
+            "failure": found.kind,
+            "advice": found.advice,
+            "cause": found.line,
+            "log": run.log,
+            "end": end.state if end is not None and end.state not in UNDER_WAY else "",
+        }
         if self._now - (run.updated or self._now) > SETTLED_SECONDS:
             for index in self._indexes.values():
                 index.keep_note(run.id, kept)

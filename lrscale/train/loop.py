@@ -42,6 +42,7 @@ def run(config: TrainConfig, run_dir: RunDir, control: Control) -> Outcome:
     """
     clock = Clock()
     with Runtime(config) as runtime:
+        # Not by the run's path, which another node may mount elsewhere.
         runtime.check_ranks(f"run {run_dir.id}, job {control.job}, restart {control.requeues}")
         try:
             attempt = Attempt(

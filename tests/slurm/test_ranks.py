@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from launch.job import master_port, this_start
+from launch.ranks import master_port, this_start
 
 
 def test_two_tasks_and_two_nodes_compute_what_one_process_does(launcher, slurm, reference, losses):
@@ -37,8 +37,7 @@ def test_two_tasks_and_two_nodes_compute_what_one_process_does(launcher, slurm, 
 
 def test_the_port_at_which_they_meet_is_taken(launcher, slurm, reference, losses):
     """As by an older start of the job that lives on: the next one has another."""
-    resources = {"gpus_per_node": 0, "cpus_per_task": 1, "mem": "1G", "tasks_per_node": 2}
-    sweep = launcher.sweep(resources=resources | {"time": "00:20:00"})
+    sweep = launcher.sweep(arms={"pair": {"resources": {"tasks_per_node": 2}}})
     launcher.submit(sweep, "--profile", launcher.profile(sbatch={"hold": True}))
     (run,), (job,) = launcher.runs(), launcher.jobs()
     ports = [master_port(this_start(run, job, restarts)) for restarts in (0, 1)]
