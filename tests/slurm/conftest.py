@@ -207,6 +207,14 @@ def planted(launcher, tmp_path) -> Launcher:
     return launcher
 
 
+@pytest.fixture
+def flag(tmp_path: Path) -> Path:
+    """A file that is there: for the optimizer ``slow``, which does something while it is."""
+    path = tmp_path / "flag"
+    path.touch()
+    return path
+
+
 def _empty(slurm: SlurmCluster) -> None:
     """Leave the next test an empty queue."""
     if jobs := slurm.squeue("-o", "%A"):  # of all users

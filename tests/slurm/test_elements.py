@@ -47,10 +47,9 @@ def test_a_gpu_that_torch_does_not_see(launcher, slurm):
     slurm.wait_until(lambda: slurm.states(job) == {job: "FAILED"}, 20, "accounted for")
 
 
-def test_a_run_that_raises_among_others(planted, slurm, reference, losses):
+def test_a_run_that_raises_among_others(planted, slurm, reference, losses, flag):
     """The others go on; a requeued element leaves it alone; ``--retry failed`` runs only it."""
-    flag, slow = planted.folder / "flag", planted.folder / "slow"
-    flag.touch()
+    slow = planted.folder / "slow"
     slow.touch()
     arms = {
         "broken": {"optimizer": {"fails_while": str(flag)}},

@@ -136,14 +136,6 @@ exec {sys.executable} "$@"
 
 
 @pytest.fixture
-def flag(tmp_path) -> Path:
-    """While it is there, runs are slow."""
-    path = tmp_path / "flag"
-    path.touch()
-    return path
-
-
-@pytest.fixture
 def arms(tmp_path, flag) -> dict:
     slow = SGD | {"name": "struck", "seconds": SECONDS, "slow_while": str(flag)}
     digits = {"workload": "digits_mlp", "epochs": EPOCHS}

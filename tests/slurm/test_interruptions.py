@@ -30,9 +30,7 @@ def sweep_of_four(planted, flag):
 
 
 @pytest.fixture
-def interrupted(planted, slurm):
-    flag = planted.folder / "flag"
-    flag.touch()
+def interrupted(planted, slurm, flag):
     sweep = sweep_of_four(planted, flag)
     planted.submit(sweep)
     array, pair = planted.jobs()
@@ -85,10 +83,8 @@ def test_each_goes_on_as_if_nothing_had_been(planted, slurm, reference, losses, 
     assert planted.log(f"{array}_2").count("Starting with JobEnvironment") == 2
 
 
-def test_deaths(planted, slurm, reference):
+def test_deaths(planted, slurm, reference, flag):
     """One run dies whenever it is tried; one, once, of a signal that nothing listens to yet."""
-    flag = planted.folder / "flag"
-    flag.touch()
     wrapper = planted.folder / "python"
     wrapper.write_text(
         f"""#!/bin/sh
@@ -123,11 +119,9 @@ GIVES_UP = """
 
 
 def test_a_step_that_srun_gives_up_as_if_it_had_ended_well(
-    planted, slurm, reference, losses, wrapped
+    planted, slurm, reference, losses, wrapped, flag
 ):
     wrapped("srun", GIVES_UP)
-    flag = planted.folder / "flag"
-    flag.touch()
     slow = PLAIN | {"name": "slow", "seconds": 1.0, "slow_while": str(flag)}
     run = {"workload": "digits_mlp", "epochs": 1, "optimizer": slow}
     planted.submit(planted.sweep(run=run, seeds=2, runs_per_task=1))

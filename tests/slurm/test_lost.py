@@ -22,10 +22,8 @@ def unaccounted(planted) -> Iterator[SlurmCluster]:
 
 
 def test_lost_after_two_answers_without_it_and_no_sign_of_life(
-    planted, unaccounted, wrapped, reference
+    planted, unaccounted, wrapped, reference, flag
 ):
-    flag = planted.folder / "flag"
-    flag.touch()
     slow = PLAIN | {"name": "slow", "seconds": 1.0, "slow_while": str(flag)}
     sweep = planted.sweep(run={"workload": "digits_mlp", "epochs": 1, "optimizer": slow})
     planted.submit(sweep)

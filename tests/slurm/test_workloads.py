@@ -30,13 +30,6 @@ REVIEWS: dict[str, Any] = {
 
 
 @pytest.fixture
-def flag(tmp_path):
-    path = tmp_path / "flag"
-    path.touch()
-    return path
-
-
-@pytest.fixture
 def arms(tmp_path, flag):
     """Of a sweep on files that are written for it; two are slow while there is the flag."""
     slow = SGD | {"name": "slow", "seconds": 1.0, "slow_while": str(flag)}

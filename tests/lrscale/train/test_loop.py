@@ -281,4 +281,4 @@ def test_saving_costs_little_in_a_real_run(runs: Runs):
     assert summary is not None
     seconds = summary["seconds"]
     assert 0 < seconds["checkpoint"] < seconds["training"]
-    assert wall / 2 < sum(seconds.values()) <= wall
+    assert 0.8 * wall < sum(seconds.values()) <= wall
