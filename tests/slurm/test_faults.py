@@ -184,6 +184,7 @@ def test_each_run_ends_as_if_nothing_had_been(
     planted.submit(planted.sweep("hung", **HUNG))
     *struck, killed, images = planted.runs()
 
+    planted.wait_for_state(killed, "running")  # before that it may not have a folder
     slurm.wait_until(lambda: checkpoint.newest_step(killed.path) > 0, 120, "a checkpoint")
     os.kill(slurm.rank(f"{array}_{len(PLANS)}", 0), signal.SIGKILL)
     planted.wait_for_state(images, "running")
