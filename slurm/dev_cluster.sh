@@ -28,7 +28,7 @@ The cluster runs as the caller. Started by root it runs any user's jobs, else th
 Settings, as environment variables of `up`:
   NODES=4  CPUS=16  GPUS=8  MEM=64000   what each node claims to have (MEM in MB). Nothing holds
                         a job to it; the GPUs are links to /dev/null that only SLURM counts.
-  PORT                  first of 2 + NODES TCP ports; default: a free block from 17000 up
+  PORT                  first of 2 + NODES TCP ports; default: a free block, 10000 to 19999
   DBD=1                 0: no accounting (no sacct, no MariaDB)
   MAX_ARRAY_SIZE=20001  greatest array index + 1
   EXTRA_CONF            further lines of slurm.conf; they replace those of the same name
@@ -160,14 +160,16 @@ block_free() { # FIRST: nobody listens on any port of the block
   return 0
 }
 
-choose_ports() { # sets PORT. Drawn, so that two clusters started at once seldom want the same
+# Sets PORT. Drawn from as many blocks as there are, so that two clusters that start at once do not
+# want the same; below the ports at which the ranks of its jobs meet (launch/ranks.py).
+choose_ports() {
   if [ -n "${PORT:-}" ]; then
     block_free "$PORT" || die "PORT=$PORT: ports $PORT to $((PORT + NODES + 1)) are not all free"
     return
   fi
-  local try
+  local try size=$((NODES + 2))
   for try in {1..50}; do
-    PORT=$((17000 + 256 * (RANDOM % 50)))
+    PORT=$((10000 + size * (RANDOM % (10000 / size))))
     block_free "$PORT" && return
   done
   die "no free block of ports found in $try tries: choose one with PORT="
